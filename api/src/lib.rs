@@ -1,0 +1,14 @@
+//! What the Kubernetes API *is*, as pure functions and facts: no IO, no clock, no randomness.
+//!
+//! ```text
+//! bytes --decode--> JSON value --patch/apply--> JSON value --typed--> k8s-openapi struct --pod, quantity, selector--> answers
+//!                      ^                 ^
+//!                      +---- facts ------+   (which fields exist, how lists merge, which resources there are)
+//! ```
+
+pub mod field;
+pub mod ids;
+pub mod names;
+
+pub use field::{FieldError, FieldErrorKind, Path};
+pub use ids::{ObjectKey, Revision};

@@ -1,0 +1,5 @@
+//! The API server: HTTP -> authentication -> authorization -> admission -> registry -> store, and back through the watch cache.
+
+pub mod identity;
+pub mod reader;
+pub mod resources;

@@ -1,0 +1,153 @@
+//! The per-kind hooks that the generic registry calls.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use timonel_api::FieldError;
+
+use crate::identity::UserInfo;
+
+/// What a hook may know beyond the object.
+#[derive(Clone, Debug)]
+pub struct Context<'a> {
+    /// The time of the request.
+    pub now: Timestamp,
+    /// Who asks.
+    pub user: &'a UserInfo,
+}
+
+/// A column of a server-side Table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// As the header shows it, in upstream's capitals: `Name`, `Ready`, `Age`.
+    pub name: &'static str,
+    /// `string`, `integer`, `date`, ...
+    pub kind: &'static str,
+    /// `name` for the name column, else empty.
+    pub format: &'static str,
+    /// 0 is always shown, 1 only with `-o wide`.
+    pub priority: i32,
+}
+
+impl Column {
+    /// A column that is always shown.
+    pub const fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            kind: "string",
+            format: "",
+            priority: 0,
+        }
+    }
+
+    /// A column that only `-o wide` shows.
+    pub const fn wide(name: &'static str) -> Self {
+        Self {
+            name,
+            kind: "string",
+            format: "",
+            priority: 1,
+        }
+    }
+
+    /// The name column.
+    pub const fn name() -> Self {
+        Self {
+            name: "Name",
+            kind: "string",
+            format: "name",
+            priority: 0,
+        }
+    }
+
+    /// A column of whole numbers.
+    pub const fn integer(name: &'static str) -> Self {
+        Self {
+            name,
+            kind: "integer",
+            format: "",
+            priority: 0,
+        }
+    }
+}
+
+/// What is particular to a kind. Objects are JSON values: the truth that is stored; hooks decode to typed structs where logic wants them.
+///
+/// The registry has already checked and set what every kind shares: apiVersion, kind, metadata (name rules through
+/// [`Strategy::validate_name`], namespace, labels, annotations, ownerReferences, finalizers), uid, timestamps, managedFields.
+pub trait Strategy: Send + Sync {
+    /// Fills in defaults, as upstream's `SetDefaults_*`. Runs on every decoded object: create, update, patch.
+    fn default(&self, _object: &mut Value) {}
+
+    /// Whether `status` is a subresource, written only through it.
+    fn has_status(&self) -> bool {
+        true
+    }
+
+    /// Whether the registry keeps `metadata.generation` (1 at create, +1 whenever anything but metadata and status changes).
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    /// Readies an object for creation. The registry clears `status` first where it is a subresource.
+    fn prepare_create(&self, _object: &mut Value, _context: &Context<'_>) {}
+
+    /// Readies an update through the main resource. The registry copies `status` from the old object first where it is a subresource.
+    fn prepare_update(&self, _new: &mut Value, _old: &Value, _context: &Context<'_>) {}
+
+    /// Checks a name; the default is an RFC 1123 subdomain. Returns upstream's sentences, one per broken rule.
+    fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
+        timonel_api::names::subdomain(name, prefix)
+    }
+
+    /// Finds everything that is wrong with a new object.
+    fn validate(&self, _object: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Finds everything that is wrong with an update. The default validates the new object; kinds add immutable fields.
+    fn validate_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        self.validate(new)
+    }
+
+    /// Finds everything that is wrong with a status update.
+    fn validate_status_update(&self, _new: &Value, _old: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Warnings for the client's `Warning` headers.
+    fn warnings(&self, _object: &Value) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Grace period in seconds that a deletion gets when the request names none; `None` deletes at once. Pods: `spec.terminationGracePeriodSeconds`.
+    fn default_grace_period(&self, _object: &Value) -> Option<i64> {
+        None
+    }
+
+    /// The fields that field selectors may name besides `metadata.name` and `metadata.namespace`, with this object's values.
+    fn selectable_fields(&self, _object: &Value) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    /// The table's columns.
+    fn columns(&self) -> &'static [Column] {
+        const COLUMNS: &[Column] = &[
+            Column::name(),
+            Column {
+                name: "Created At",
+                kind: "date",
+                format: "",
+                priority: 0,
+            },
+        ];
+        COLUMNS
+    }
+
+    /// One row's cells, as many as there are columns.
+    fn row(&self, object: &Value, _now: Timestamp) -> Vec<Value> {
+        vec![
+            object["metadata"]["name"].clone(),
+            json!(object["metadata"]["creationTimestamp"]),
+        ]
+    }
+}

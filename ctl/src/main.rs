@@ -1,0 +1,2 @@
+//! timonctl.
+fn main() {}

@@ -1,0 +1,10 @@
+//! The etcd role: one ordered, durable history of keys and values.
+//!
+//! ```text
+//! commit(Txn) --> writer task (groups what is queued) --> engine (redb | sled) --fsync--> index --> acknowledge, publish to watchers
+//! get, range  --> index (key -> revisions, in memory) --> engine record, checksum verified
+//! ```
+
+mod traits;
+
+pub use traits::{Entry, Event, Guard, Op, Page, Range, Store, StoreError, Txn, Watch, WatchItem};

@@ -1,0 +1,2 @@
+//! timonel.
+fn main() {}
