@@ -1,5 +1,8 @@
 //! The API server: HTTP -> authentication -> authorization -> admission -> registry -> store, and back through the watch cache.
 
+pub mod error;
 pub mod identity;
 pub mod reader;
 pub mod resources;
+
+pub use error::ApiError;
