@@ -7,4 +7,18 @@
 
 mod traits;
 
+mod clock;
+mod position;
+
+mod draft;
+mod history;
+mod index;
+mod watch;
+
+mod memory;
+
+pub use clock::CommitClock;
+pub use draft::{MAX_KEY, MAX_VALUE};
+pub use memory::{MemoryStore, Unacknowledged};
+pub use position::Position;
 pub use traits::{Entry, Event, Guard, Op, Page, Range, Store, StoreError, Txn, Watch, WatchItem};

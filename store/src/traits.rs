@@ -1,6 +1,7 @@
 //! The `Store` trait: what every store promises, whatever it is built on.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -211,6 +212,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// Forgets history before `revision`; the newest state at that point stays readable.
     async fn compact(&self, revision: Revision) -> Result<(), StoreError>;
+
+    /// Returns when a revision was committed, if it is in the history.
+    fn time_of(&self, revision: Revision) -> Option<SystemTime>;
+
+    /// Returns the newest revision that was committed at or before `time`, if the history reaches back so far.
+    fn revision_at(&self, time: SystemTime) -> Option<Revision>;
+
+    /// Asks every open watch for an item that says how far it is, even if there is nothing to tell.
+    fn request_progress(&self);
 
     /// Stops accepting writes, makes everything durable and ends all watches.
     async fn close(&self);
