@@ -2,6 +2,7 @@
 
 pub mod error;
 pub mod identity;
+pub mod pki;
 pub mod reader;
 pub mod resources;
 

@@ -1,0 +1,384 @@
+//! The cluster's keys and certificates: made on the first start, read back on every later one.
+//!
+//! ```text
+//! DIR/pki/ca.crt ca.key                       the cluster's own authority (10 years)
+//!         apiserver.{crt,key}                 what the API server shows to clients
+//!         apiserver-kubelet-client.{crt,key}  what it shows to kubelets
+//!         sa.key sa.pub                       signs service-account tokens (ES256)
+//!         encryption.key                      encrypts secrets at rest, newest line first
+//!         {admin,scheduler,...}.{crt,key}     who the components are
+//! DIR/{admin,scheduler,controller-manager,proxy}.kubeconfig
+//! ```
+//!
+//! Leaf certificates live for a year and are issued anew at a start that finds less than a third of that left, or that finds
+//! other names asked for, or another authority. Keys are never overwritten while they can still be read: a file that is there but
+//! damaged is an error, because silently making a new authority would lock every node out.
+
+mod files;
+mod issue;
+mod kubeconfig;
+mod tls;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls_pki_types::CertificateDer;
+use timonel_client::{Clock, Rng};
+
+pub use files::FileError;
+use files::Vault;
+pub use issue::{IssueError, KeyAndCert};
+use issue::{Issuing, LeafSpec, Usage};
+
+/// What the certificates must say.
+#[derive(Clone, Debug)]
+pub struct PkiConfig {
+    /// DNS names under which clients reach the API server, besides `localhost` and the `kubernetes.default...` names.
+    pub server_names: Vec<String>,
+    /// Addresses under which clients reach it, besides loopback; the first address of the service range belongs here.
+    pub server_ips: Vec<IpAddr>,
+    /// The URL that the kubeconfigs name: `https://127.0.0.1:6443`.
+    pub server_url: String,
+    /// The cluster's DNS domain: `cluster.local`.
+    pub cluster_domain: String,
+}
+
+impl Default for PkiConfig {
+    fn default() -> Self {
+        Self {
+            server_names: Vec::new(),
+            server_ips: vec![IpAddr::V4(Ipv4Addr::new(10, 96, 0, 1))],
+            server_url: "https://127.0.0.1:6443".to_owned(),
+            cluster_domain: "cluster.local".to_owned(),
+        }
+    }
+}
+
+impl PkiConfig {
+    fn serving_names(&self) -> Vec<String> {
+        let fixed = [
+            "localhost".to_owned(),
+            "kubernetes".to_owned(),
+            "kubernetes.default".to_owned(),
+            "kubernetes.default.svc".to_owned(),
+            format!("kubernetes.default.svc.{}", self.cluster_domain),
+        ];
+        let mut names = fixed.to_vec();
+        names.extend(self.server_names.iter().cloned());
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn serving_ips(&self) -> Vec<IpAddr> {
+        let mut ips = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        ips.extend(self.server_ips.iter().copied());
+        ips.sort();
+        ips.dedup();
+        ips
+    }
+}
+
+/// A key that encrypts values at rest, and the short name by which a stored value says which key it needs.
+#[derive(Clone)]
+pub struct EncryptionKey {
+    /// For example `k1`.
+    pub id: String,
+    /// AES-256.
+    pub key: [u8; 32],
+}
+
+impl std::fmt::Debug for EncryptionKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EncryptionKey")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the cluster's keys could not be made or read.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// A file could not be read or written.
+    #[error("the key store failed")]
+    File(#[from] FileError),
+    /// A key or certificate is there but not usable.
+    #[error("{file} is damaged: {reason}")]
+    Damaged {
+        /// Which file.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A certificate could not be made.
+    #[error("issuing a certificate failed")]
+    Issue(#[from] IssueError),
+    /// rustls refused the configuration.
+    #[error("setting up TLS failed")]
+    Tls(#[source] rustls::Error),
+}
+
+/// The cluster's keys and certificates.
+#[derive(Clone, Debug)]
+pub struct Pki {
+    vault: Vault,
+    ca: KeyAndCert,
+    serving: KeyAndCert,
+    kubelet_client: KeyAndCert,
+    admin: KeyAndCert,
+    service_account_key: String,
+    encryption_keys: Vec<EncryptionKey>,
+}
+
+/// The files that hold the clients' identities: file stem, common name, organisations.
+const CLIENTS: [(&str, &str, &[&str]); 4] = [
+    ("admin", "kubernetes-admin", &["system:masters"]),
+    ("scheduler", "system:kube-scheduler", &[]),
+    ("controller-manager", "system:kube-controller-manager", &[]),
+    ("proxy", "system:kube-proxy", &[]),
+];
+
+impl Pki {
+    /// Reads the keys under `dir`, making whatever is missing and renewing what is about to expire, and writes the kubeconfigs.
+    ///
+    /// *Errors:* a file that is there but damaged is never replaced.
+    pub fn load_or_create(
+        dir: &Path,
+        config: &PkiConfig,
+        clock: &Arc<dyn Clock>,
+        rng: &Arc<dyn Rng>,
+    ) -> Result<Self, PkiError> {
+        Self::build(Vault::on_disk(dir)?, config, clock.as_ref(), rng.as_ref())
+    }
+
+    /// Makes keys that live in memory only, for tests and the simulation.
+    pub fn in_memory(config: &PkiConfig, clock: &Arc<dyn Clock>, rng: &Arc<dyn Rng>) -> Result<Self, PkiError> {
+        Self::build(Vault::in_memory(), config, clock.as_ref(), rng.as_ref())
+    }
+
+    fn build(vault: Vault, config: &PkiConfig, clock: &dyn Clock, rng: &dyn Rng) -> Result<Self, PkiError> {
+        let issuing = Issuing { now: clock.now(), rng };
+        let ca = load_authority(&vault, &issuing)?;
+        let serving = load_leaf(
+            &vault,
+            &issuing,
+            &ca,
+            "apiserver",
+            &LeafSpec {
+                common_name: "kube-apiserver",
+                organizations: &[],
+                usage: Usage::Server,
+                names: config.serving_names(),
+                ips: config.serving_ips(),
+            },
+        )?;
+        let client = |stem: &str, common_name, organizations| {
+            let spec = LeafSpec {
+                common_name,
+                organizations,
+                usage: Usage::Client,
+                names: Vec::new(),
+                ips: Vec::new(),
+            };
+            load_leaf(&vault, &issuing, &ca, stem, &spec)
+        };
+        let kubelet_client = client(
+            "apiserver-kubelet-client",
+            "kube-apiserver-kubelet-client",
+            &["kubeadm:cluster-admins"][..],
+        )?;
+        let mut admin = None;
+        for (stem, common_name, organizations) in CLIENTS {
+            let identity = client(stem, common_name, organizations)?;
+            let text = kubeconfig::with_certificate(&config.server_url, &ca.cert_pem, common_name, &identity);
+            vault.write(&format!("{stem}.kubeconfig"), &text)?;
+            admin.get_or_insert(identity);
+        }
+        let service_account_key = match vault.read("pki/sa.key")? {
+            Some(pem) => pem,
+            None => {
+                let key = issue::new_key()?;
+                vault.write("pki/sa.key", &key.private_pem)?;
+                key.private_pem
+            }
+        };
+        vault.write("pki/sa.pub", &issue::public_pem(&service_account_key, "pki/sa.key")?)?;
+        let encryption_keys = load_encryption_keys(&vault, rng)?;
+        Ok(Self {
+            vault,
+            serving,
+            kubelet_client,
+            admin: admin.unwrap_or_else(|| ca.clone()),
+            ca,
+            service_account_key,
+            encryption_keys,
+        })
+    }
+
+    /// The authority's certificate in PEM: what goes into kubeconfigs, `kube-root-ca.crt` and `cluster-info`.
+    pub fn ca_pem(&self) -> &str {
+        &self.ca.cert_pem
+    }
+
+    /// The authority itself, for signers in the same process.
+    pub fn ca(&self) -> &KeyAndCert {
+        &self.ca
+    }
+
+    /// The authority's certificate in DER.
+    pub fn ca_der(&self) -> &CertificateDer<'static> {
+        &self.ca.cert_der
+    }
+
+    /// Where the authority's certificate and key are, for the controller manager's `--cluster-signing-cert-file` and
+    /// `--cluster-signing-key-file`; `None` for keys in memory.
+    pub fn ca_files(&self) -> Option<(PathBuf, PathBuf)> {
+        Some((self.vault.path("pki/ca.crt")?, self.vault.path("pki/ca.key")?))
+    }
+
+    /// The certificate that the API server shows to its clients.
+    pub fn serving(&self) -> &KeyAndCert {
+        &self.serving
+    }
+
+    /// The certificate that the API server shows to kubelets.
+    pub fn kubelet_client(&self) -> &KeyAndCert {
+        &self.kubelet_client
+    }
+
+    /// The administrator's certificate.
+    pub fn admin(&self) -> &KeyAndCert {
+        &self.admin
+    }
+
+    /// Where a component's kubeconfig is: `admin`, `scheduler`, `controller-manager`, `proxy`; `None` for keys in memory.
+    pub fn kubeconfig(&self, component: &str) -> Option<PathBuf> {
+        self.vault.path(&format!("{component}.kubeconfig"))
+    }
+
+    /// Renders a kubeconfig for a server URL other than the configured one, with the administrator's identity.
+    pub fn admin_kubeconfig_for(&self, server_url: &str) -> String {
+        kubeconfig::with_certificate(server_url, &self.ca.cert_pem, "kubernetes-admin", &self.admin)
+    }
+
+    /// The key that signs service-account tokens, in PEM (PKCS#8, P-256).
+    pub fn service_account_key(&self) -> &str {
+        &self.service_account_key
+    }
+
+    /// The keys that encrypt values at rest; the first encrypts, all decrypt.
+    pub fn encryption_keys(&self) -> &[EncryptionKey] {
+        &self.encryption_keys
+    }
+
+    /// Issues a client certificate, for example for a node of a test.
+    pub fn issue_client(
+        &self,
+        common_name: &str,
+        organizations: &[&str],
+        clock: &Arc<dyn Clock>,
+        rng: &Arc<dyn Rng>,
+    ) -> Result<KeyAndCert, PkiError> {
+        let spec = LeafSpec {
+            common_name,
+            organizations,
+            usage: Usage::Client,
+            names: Vec::new(),
+            ips: Vec::new(),
+        };
+        let issuing = Issuing {
+            now: clock.now(),
+            rng: rng.as_ref(),
+        };
+        Ok(issuing.leaf(&self.ca, &spec)?)
+    }
+}
+
+fn load_authority(vault: &Vault, issuing: &Issuing<'_>) -> Result<KeyAndCert, PkiError> {
+    let (cert, key) = (vault.read("pki/ca.crt")?, vault.read("pki/ca.key")?);
+    match (cert, key) {
+        (Some(cert), Some(key)) => KeyAndCert::from_pem(cert, key).map_err(|error| PkiError::Damaged {
+            file: "pki/ca.crt or pki/ca.key".to_owned(),
+            reason: error.to_string(),
+        }),
+        (None, None) => {
+            let ca = issuing.authority("kubernetes")?;
+            vault.write("pki/ca.key", &ca.key_pem)?;
+            vault.write("pki/ca.crt", &ca.cert_pem)?;
+            Ok(ca)
+        }
+        (Some(_), None) => Err(PkiError::Damaged {
+            file: "pki/ca.key".to_owned(),
+            reason: "it is missing, though pki/ca.crt is there".to_owned(),
+        }),
+        // A crash between the two writes of the first start; nobody has seen a certificate of this key yet.
+        (None, Some(_)) => {
+            let ca = issuing.authority("kubernetes")?;
+            vault.write("pki/ca.key", &ca.key_pem)?;
+            vault.write("pki/ca.crt", &ca.cert_pem)?;
+            Ok(ca)
+        }
+    }
+}
+
+fn load_leaf(
+    vault: &Vault,
+    issuing: &Issuing<'_>,
+    ca: &KeyAndCert,
+    stem: &str,
+    spec: &LeafSpec<'_>,
+) -> Result<KeyAndCert, PkiError> {
+    let (cert_file, key_file) = (format!("pki/{stem}.crt"), format!("pki/{stem}.key"));
+    if let (Some(cert), Some(key)) = (vault.read(&cert_file)?, vault.read(&key_file)?)
+        && let Ok(leaf) = KeyAndCert::from_pem(cert, key)
+        && issuing.is_fresh(&leaf, ca, spec)
+    {
+        return Ok(leaf);
+    }
+    let leaf = issuing.leaf(ca, spec)?;
+    vault.write(&key_file, &leaf.key_pem)?;
+    vault.write(&cert_file, &leaf.cert_pem)?;
+    Ok(leaf)
+}
+
+/// One key per line, `id hex`; the first encrypts. To rotate, add a line at the top and restart.
+fn load_encryption_keys(vault: &Vault, rng: &dyn Rng) -> Result<Vec<EncryptionKey>, PkiError> {
+    const FILE: &str = "pki/encryption.key";
+    let text = match vault.read(FILE)? {
+        Some(text) => text,
+        None => {
+            let key: String = (0..4).map(|_| format!("{:016x}", rng.next_u64())).collect();
+            let text = format!("k1 {key}\n");
+            vault.write(FILE, &text)?;
+            text
+        }
+    };
+    let damaged = |reason: &str| PkiError::Damaged {
+        file: FILE.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let mut keys = Vec::new();
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let (id, hex) = line.split_once(' ').ok_or_else(|| damaged("a line is not `id hex`"))?;
+        let hex = hex.trim().as_bytes();
+        let mut key = [0; 32];
+        if hex.len() != 64 || id.is_empty() || id.contains(':') {
+            return Err(damaged("a key is not 64 hexadecimal digits"));
+        }
+        for (byte, digits) in key.iter_mut().zip(hex.chunks_exact(2)) {
+            *byte = std::str::from_utf8(digits)
+                .ok()
+                .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+                .ok_or_else(|| damaged("a key is not 64 hexadecimal digits"))?;
+        }
+        keys.push(EncryptionKey { id: id.to_owned(), key });
+    }
+    if keys.is_empty() {
+        return Err(damaged("it is empty"));
+    }
+    Ok(keys)
+}
+
+#[cfg(test)]
+mod tests;
