@@ -6,9 +6,12 @@
 //!                      +---- facts ------+   (which fields exist, how lists merge, which resources there are)
 //! ```
 
+pub mod facts;
 pub mod field;
 pub mod ids;
 pub mod names;
+pub mod quantity;
+pub mod resources;
 
 pub use field::{FieldError, FieldErrorKind, Path};
 pub use ids::{ObjectKey, Revision};
