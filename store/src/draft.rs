@@ -114,10 +114,7 @@ impl<'a> Draft<'a> {
             version: previous.map_or(1, |previous| previous.version + 1),
             live: value.is_some(),
         };
-        let key = match self.index.at(&key, self.index.current()) {
-            Some((shared, _)) => shared,
-            None => Arc::from(key),
-        };
+        let key = self.index.newest_key(&key).unwrap_or_else(|| Arc::from(key));
         self.newest.insert(Arc::clone(&key), version);
         self.changes.push(Change {
             key,

@@ -111,6 +111,11 @@ impl Index {
         self.keys.get(key)?.last()
     }
 
+    /// Returns the key as the index holds it, so that copies share its bytes.
+    pub(crate) fn newest_key(&self, key: &str) -> Option<Arc<str>> {
+        self.keys.get_key_value(key).map(|(key, _)| Arc::clone(key))
+    }
+
     /// Returns the key as the index holds it (so that copies share its bytes) and its state at a revision, if it existed then.
     pub(crate) fn at(&self, key: &str, at: Revision) -> Option<(Arc<str>, Version)> {
         let (key, versions) = self.keys.get_key_value(key)?;
