@@ -1,0 +1,161 @@
+//! StatefulSets.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use timonel_api::{FieldError, Path};
+
+use super::super::cells::{age, containers_and_images, name};
+use super::super::common::{not_negative, one_of, workload_selector};
+use super::super::pod;
+use super::super::strategy::{Column, Context, Strategy};
+use super::super::value::{at, default, default_text, each, ensure, int, remove, set, text, within};
+use super::always_running_template;
+
+const FORBIDDEN: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
+const MUTABLE: [&str; 7] = [
+    "replicas",
+    "ordinals",
+    "template",
+    "updateStrategy",
+    "revisionHistoryLimit",
+    "persistentVolumeClaimRetentionPolicy",
+    "minReadySeconds",
+];
+
+/// `statefulsets.apps`.
+pub(crate) struct StatefulSets;
+
+impl Strategy for StatefulSets {
+    fn default(&self, object: &mut Value) {
+        within(object, "spec", |spec| {
+            default_text(spec, "podManagementPolicy", "OrderedReady");
+            default(spec, "replicas", 1);
+            default(spec, "revisionHistoryLimit", 10);
+            if let Some(strategy) = ensure(spec, "updateStrategy") {
+                default_text(strategy, "type", "RollingUpdate");
+                if text(strategy, "type") == "RollingUpdate"
+                    && let Some(rolling) = ensure(strategy, "rollingUpdate")
+                {
+                    default(rolling, "partition", 0);
+                }
+            }
+            if let Some(policy) = ensure(spec, "persistentVolumeClaimRetentionPolicy") {
+                default_text(policy, "whenDeleted", "Retain");
+                default_text(policy, "whenScaled", "Retain");
+            }
+            pod::default_template(spec);
+            each(spec, "volumeClaimTemplates", |claim| {
+                set(claim, "apiVersion", "v1");
+                set(claim, "kind", "PersistentVolumeClaim");
+                within(claim, "spec", pod::claim_spec);
+                if let Some(status) = ensure(claim, "status") {
+                    default_text(status, "phase", "Pending");
+                }
+            });
+        });
+    }
+
+    fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) {
+        if let Some(status) = ensure(object, "status") {
+            default(status, "replicas", 0);
+            default(status, "availableReplicas", 0);
+        }
+    }
+
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        let (path, spec, mut errors) = (Path::new("spec"), at(object, "spec"), Vec::new());
+        one_of(
+            spec,
+            "podManagementPolicy",
+            &["OrderedReady", "Parallel"],
+            &path,
+            &mut errors,
+        );
+        let strategy = at(spec, "updateStrategy");
+        one_of(
+            strategy,
+            "type",
+            &["OnDelete", "RollingUpdate"],
+            &path.child("updateStrategy"),
+            &mut errors,
+        );
+        let rolling = path.child("updateStrategy").child("rollingUpdate");
+        not_negative(at(strategy, "rollingUpdate"), &["partition"], &rolling, &mut errors);
+        let retention = path.child("persistentVolumeClaimRetentionPolicy");
+        for field in ["whenDeleted", "whenScaled"] {
+            let policy = at(spec, "persistentVolumeClaimRetentionPolicy");
+            one_of(policy, field, &["Delete", "Retain"], &retention, &mut errors);
+        }
+        not_negative(
+            spec,
+            &["replicas", "minReadySeconds", "revisionHistoryLimit"],
+            &path,
+            &mut errors,
+        );
+        not_negative(at(spec, "ordinals"), &["start"], &path.child("ordinals"), &mut errors);
+        workload_selector(spec, "statefulset", &path, &mut errors);
+        always_running_template(&with_claim_volumes(spec), &path, &mut errors);
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = self.validate(new);
+        let fixed = |object: &Value| {
+            let mut spec = at(object, "spec").clone();
+            for field in MUTABLE {
+                remove(&mut spec, field);
+            }
+            spec
+        };
+        if fixed(new) != fixed(old) {
+            errors.push(FieldError::forbidden(&Path::new("spec"), FORBIDDEN));
+        }
+        errors
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        const COLUMNS: &[Column] = &[
+            Column::name(),
+            Column::new("Ready"),
+            Column::new("Age"),
+            Column::wide("Containers"),
+            Column::wide("Images"),
+        ];
+        COLUMNS
+    }
+
+    fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        let (spec, status) = (at(object, "spec"), at(object, "status"));
+        let ready = format!(
+            "{}/{}",
+            int(status, "readyReplicas").unwrap_or(0),
+            int(spec, "replicas").unwrap_or(0)
+        );
+        let mut row = vec![name(object), json!(ready), age(object, now)];
+        row.extend(containers_and_images(at(spec, "template")));
+        row
+    }
+}
+
+/// The spec with a volume for each claim template, which containers may mount though the template does not name it.
+fn with_claim_volumes(spec: &Value) -> Value {
+    let mut spec = spec.clone();
+    let claims: Vec<String> = super::super::value::list(&spec, "volumeClaimTemplates")
+        .iter()
+        .map(|claim| text(at(claim, "metadata"), "name").to_owned())
+        .collect();
+    within(&mut spec, "template", |template| {
+        within(template, "spec", |pod| {
+            default(pod, "volumes", json!([]));
+            if let Some(volumes) = pod.get_mut("volumes").and_then(Value::as_array_mut) {
+                volumes.retain(|volume| !claims.iter().any(|claim| claim == text(volume, "name")));
+                volumes.extend(
+                    claims
+                        .iter()
+                        .map(|claim| json!({"name": claim, "persistentVolumeClaim": {"claimName": claim}})),
+                );
+            }
+        });
+    });
+    spec
+}

@@ -1,0 +1,201 @@
+//! Jobs.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use timonel_api::{FieldError, Path};
+
+use super::super::cells::{age, condition, containers_and_images, human_duration, name, selector};
+use super::super::common::{immutable, not_negative, one_of};
+use super::super::pod;
+use super::super::strategy::{Column, Context, Strategy};
+use super::super::value::{at, default, default_text, ensure, flag, has, int, set, text, within};
+
+/// `jobs.batch`.
+pub(crate) struct Jobs;
+
+/// Fills in a Job's spec, also inside a CronJob.
+pub(super) fn default_spec(spec: &mut Value) {
+    if !has(spec, "completions") && !has(spec, "parallelism") {
+        set(spec, "completions", 1);
+    }
+    default(spec, "parallelism", 1);
+    let per_index = has(spec, "backoffLimitPerIndex");
+    default(spec, "backoffLimit", if per_index { i64::from(i32::MAX) } else { 6 });
+    default_text(spec, "completionMode", "NonIndexed");
+    default(spec, "suspend", false);
+    default(spec, "manualSelector", false);
+    let replacement = if has(spec, "podFailurePolicy") {
+        "Failed"
+    } else {
+        "TerminatingOrFailed"
+    };
+    default(spec, "podReplacementPolicy", replacement);
+    pod::default_template(spec);
+}
+
+impl Strategy for Jobs {
+    fn default(&self, object: &mut Value) {
+        within(object, "spec", default_spec);
+    }
+
+    fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) {
+        if flag(at(object, "spec"), "manualSelector") {
+            return;
+        }
+        let metadata = at(object, "metadata");
+        let (uid, name) = (text(metadata, "uid").to_owned(), text(metadata, "name").to_owned());
+        within(object, "spec", |spec| {
+            default(spec, "selector", json!({}));
+            within(spec, "selector", |selector| {
+                if let Some(labels) = ensure(selector, "matchLabels") {
+                    set(labels, "batch.kubernetes.io/controller-uid", uid.as_str());
+                }
+            });
+            if let Some(labels) = ensure(spec, "template")
+                .and_then(|t| ensure(t, "metadata"))
+                .and_then(|m| ensure(m, "labels"))
+            {
+                for key in ["batch.kubernetes.io/job-name", "job-name"] {
+                    set(labels, key, name.as_str());
+                }
+                for key in ["batch.kubernetes.io/controller-uid", "controller-uid"] {
+                    set(labels, key, uid.as_str());
+                }
+            }
+        });
+    }
+
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        let (path, spec) = (Path::new("spec"), at(object, "spec"));
+        let mut errors = validate_spec(spec, &path);
+        if at(spec, "selector").is_null() {
+            errors.push(FieldError::required(&path.child("selector"), ""));
+        }
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let (path, new_spec, old_spec) = (Path::new("spec"), at(new, "spec"), at(old, "spec"));
+        let mut errors = self.validate(new);
+        let suspended = flag(old_spec, "suspend") && !has(at(old, "status"), "startTime");
+        for field in [
+            "completions",
+            "selector",
+            "completionMode",
+            "podFailurePolicy",
+            "backoffLimitPerIndex",
+            "managedBy",
+        ] {
+            let elastic = field == "completions"
+                && text(new_spec, "completionMode") == "Indexed"
+                && int(new_spec, "completions") == int(new_spec, "parallelism");
+            if !elastic {
+                immutable(new_spec, old_spec, field, &path, &mut errors);
+            }
+        }
+        if !suspended {
+            immutable(new_spec, old_spec, "template", &path, &mut errors);
+        }
+        errors
+    }
+
+    fn selectable_fields(&self, object: &Value) -> Vec<(&'static str, String)> {
+        vec![(
+            "status.successful",
+            int(at(object, "status"), "succeeded").unwrap_or(0).to_string(),
+        )]
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        const COLUMNS: &[Column] = &[
+            Column::name(),
+            Column::new("Status"),
+            Column::new("Completions"),
+            Column::new("Duration"),
+            Column::new("Age"),
+            Column::wide("Containers"),
+            Column::wide("Images"),
+            Column::wide("Selector"),
+        ];
+        COLUMNS
+    }
+
+    fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        let (spec, status) = (at(object, "spec"), at(object, "status"));
+        let mut row = vec![
+            name(object),
+            json!(status_word(object)),
+            json!(completions(spec, status)),
+            json!(duration(status, now)),
+            age(object, now),
+        ];
+        row.extend(containers_and_images(at(spec, "template")));
+        row.push(json!(selector(at(spec, "selector"))));
+        row
+    }
+}
+
+/// Checks a Job's spec, also inside a CronJob.
+pub(super) fn validate_spec(spec: &Value, path: &Path) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let numbers = [
+        "parallelism",
+        "completions",
+        "activeDeadlineSeconds",
+        "backoffLimit",
+        "ttlSecondsAfterFinished",
+        "backoffLimitPerIndex",
+    ];
+    not_negative(spec, &numbers, path, &mut errors);
+    one_of(spec, "completionMode", &["Indexed", "NonIndexed"], path, &mut errors);
+    if text(spec, "completionMode") == "Indexed" && !has(spec, "completions") {
+        errors.push(FieldError::required(
+            &path.child("completions"),
+            "when completion mode is Indexed",
+        ));
+    }
+    let template = path.child("template");
+    errors.extend(pod::validate_template(at(spec, "template"), &template));
+    let policy = text(at(at(spec, "template"), "spec"), "restartPolicy");
+    if !["OnFailure", "Never"].contains(&policy) {
+        let path = template.child("spec").child("restartPolicy");
+        errors.push(FieldError::required(&path, "valid values: \"OnFailure\", \"Never\""));
+    }
+    errors
+}
+
+fn status_word(job: &Value) -> &'static str {
+    let is = |kind: &str| condition(job, kind).is_some_and(|c| text(c, "status") == "True");
+    if is("Complete") {
+        "Complete"
+    } else if is("Failed") {
+        "Failed"
+    } else if has(at(job, "metadata"), "deletionTimestamp") {
+        "Terminating"
+    } else if is("Suspended") {
+        "Suspended"
+    } else if is("FailureTarget") {
+        "FailureTarget"
+    } else if is("SuccessCriteriaMet") {
+        "SuccessCriteriaMet"
+    } else {
+        "Running"
+    }
+}
+
+fn completions(spec: &Value, status: &Value) -> String {
+    let succeeded = int(status, "succeeded").unwrap_or(0);
+    match (int(spec, "completions"), int(spec, "parallelism").unwrap_or(0)) {
+        (Some(completions), _) => format!("{succeeded}/{completions}"),
+        (None, parallelism) if parallelism > 1 => format!("{succeeded}/1 of {parallelism}"),
+        _ => format!("{succeeded}/1"),
+    }
+}
+
+fn duration(status: &Value, now: Timestamp) -> String {
+    let time = |field: &str| text(status, field).parse::<Timestamp>().ok();
+    match (time("startTime"), time("completionTime")) {
+        (None, _) => String::new(),
+        (Some(start), end) => human_duration(end.unwrap_or(now).as_second() - start.as_second()),
+    }
+}

@@ -1,0 +1,15 @@
+//! The rest of the core group.
+
+mod cluster;
+mod config;
+mod event;
+mod node;
+mod service;
+mod storage;
+
+pub(super) use cluster::{Endpoints, LimitRanges, Namespaces, ResourceQuotas, ServiceAccounts};
+pub(super) use config::{ConfigMaps, Secrets};
+pub(super) use event::Events;
+pub(super) use node::Nodes;
+pub(super) use service::Services;
+pub(super) use storage::{PersistentVolumeClaims, PersistentVolumes, StorageClasses};

@@ -1,0 +1,292 @@
+//! Kinds that extend the server or describe storage drivers: webhooks, policies, drivers, definitions.
+//!
+//! They are stored and served; what acts on them stands in the README's list.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::cells::{age, name};
+use super::strategy::{Column, Strategy};
+use super::value::{at, default, default_text, each, flag, int, list, text, within};
+
+/// A kind whose rows are the name, some cells read straight from the object, and the age.
+pub(super) struct Columns {
+    /// Whether it has a status subresource.
+    pub(super) status: bool,
+    /// The header.
+    pub(super) columns: &'static [Column],
+    /// The cells between name and age.
+    pub(super) cells: fn(&Value) -> Vec<Value>,
+    /// The defaults.
+    pub(super) default: fn(&mut Value),
+}
+
+impl Strategy for Columns {
+    fn has_status(&self) -> bool {
+        self.status
+    }
+
+    fn default(&self, object: &mut Value) {
+        (self.default)(object);
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        self.columns
+    }
+
+    fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        let mut row = vec![name(object)];
+        row.extend((self.cells)(object));
+        row.push(age(object, now));
+        row
+    }
+}
+
+fn nothing(_: &mut Value) {}
+
+fn webhooks(object: &mut Value) {
+    each(object, "webhooks", |webhook| {
+        default_text(webhook, "failurePolicy", "Fail");
+        default_text(webhook, "matchPolicy", "Equivalent");
+        default(webhook, "namespaceSelector", json!({}));
+        default(webhook, "objectSelector", json!({}));
+        default(webhook, "timeoutSeconds", 10);
+        each(webhook, "rules", |rule| default_text(rule, "scope", "*"));
+        within(webhook, "clientConfig", |client| {
+            within(client, "service", |service| default(service, "port", 443))
+        });
+    });
+}
+
+fn mutating(object: &mut Value) {
+    webhooks(object);
+    each(object, "webhooks", |webhook| {
+        default_text(webhook, "reinvocationPolicy", "Never")
+    });
+}
+
+fn webhook_count(object: &Value) -> Vec<Value> {
+    vec![json!(list(object, "webhooks").len())]
+}
+
+const WEBHOOKS: &[Column] = &[Column::name(), Column::integer("Webhooks"), Column::new("Age")];
+
+pub(super) const MUTATING_WEBHOOKS: Columns = Columns {
+    status: false,
+    columns: WEBHOOKS,
+    cells: webhook_count,
+    default: mutating,
+};
+pub(super) const VALIDATING_WEBHOOKS: Columns = Columns {
+    status: false,
+    columns: WEBHOOKS,
+    cells: webhook_count,
+    default: webhooks,
+};
+
+fn admission_policy(object: &mut Value) {
+    within(object, "spec", |spec| {
+        default_text(spec, "failurePolicy", "Fail");
+        within(spec, "matchConstraints", |constraints| {
+            default_text(constraints, "matchPolicy", "Equivalent");
+            default(constraints, "namespaceSelector", json!({}));
+            default(constraints, "objectSelector", json!({}));
+            each(constraints, "resourceRules", |rule| default_text(rule, "scope", "*"));
+        });
+    });
+}
+
+pub(super) const VALIDATING_POLICIES: Columns = Columns {
+    status: true,
+    columns: &[
+        Column::name(),
+        Column::integer("Validations"),
+        Column::new("ParamKind"),
+        Column::new("Age"),
+    ],
+    cells: |object| {
+        let spec = at(object, "spec");
+        let kind = at(spec, "paramKind");
+        let shown = if kind.is_null() {
+            "<unset>".to_owned()
+        } else {
+            format!("{}/{}", text(kind, "apiVersion"), text(kind, "kind"))
+        };
+        vec![json!(list(spec, "validations").len()), json!(shown)]
+    },
+    default: admission_policy,
+};
+
+pub(super) const POLICY_BINDINGS: Columns = Columns {
+    status: false,
+    columns: &[
+        Column::name(),
+        Column::new("PolicyName"),
+        Column::new("ParamRef"),
+        Column::new("Age"),
+    ],
+    cells: |object| {
+        let spec = at(object, "spec");
+        let reference = at(spec, "paramRef");
+        let shown = if reference.is_null() {
+            "<unset>".to_owned()
+        } else {
+            text(reference, "name").to_owned()
+        };
+        vec![json!(text(spec, "policyName")), json!(shown)]
+    },
+    default: nothing,
+};
+
+pub(super) const CSI_DRIVERS: Columns = Columns {
+    status: false,
+    columns: &[
+        Column::name(),
+        Column::new("AttachRequired"),
+        Column::new("PodInfoOnMount"),
+        Column::new("StorageCapacity"),
+        Column::new("TokenRequests"),
+        Column::new("RequiresRepublish"),
+        Column::new("Modes"),
+        Column::new("Age"),
+    ],
+    cells: |object| {
+        let spec = at(object, "spec");
+        let list_or = |field: &str, part: &str| {
+            let all: Vec<&str> = list(spec, field)
+                .iter()
+                .map(|v| v.as_str().unwrap_or_else(|| text(v, part)))
+                .collect();
+            json!(if all.is_empty() {
+                "<unset>".to_owned()
+            } else {
+                all.join(",")
+            })
+        };
+        vec![
+            json!(flag(spec, "attachRequired")),
+            json!(flag(spec, "podInfoOnMount")),
+            json!(flag(spec, "storageCapacity")),
+            list_or("tokenRequests", "audience"),
+            json!(flag(spec, "requiresRepublish")),
+            list_or("volumeLifecycleModes", ""),
+        ]
+    },
+    default: |object| {
+        within(object, "spec", |spec| {
+            default(spec, "attachRequired", true);
+            for field in ["podInfoOnMount", "storageCapacity", "requiresRepublish", "seLinuxMount"] {
+                default(spec, field, false);
+            }
+            default_text(spec, "fsGroupPolicy", "ReadWriteOnceWithFSType");
+            if list(spec, "volumeLifecycleModes").is_empty() {
+                super::value::set(spec, "volumeLifecycleModes", json!(["Persistent"]));
+            }
+        });
+    },
+};
+
+pub(super) const CSI_NODES: Columns = Columns {
+    status: false,
+    columns: &[Column::name(), Column::integer("Drivers"), Column::new("Age")],
+    cells: |object| vec![json!(list(at(object, "spec"), "drivers").len())],
+    default: nothing,
+};
+
+pub(super) const VOLUME_ATTACHMENTS: Columns = Columns {
+    status: true,
+    columns: &[
+        Column::name(),
+        Column::new("Attacher"),
+        Column::new("PV"),
+        Column::new("Node"),
+        Column::new("Attached"),
+        Column::new("Age"),
+    ],
+    cells: |object| {
+        let spec = at(object, "spec");
+        vec![
+            json!(text(spec, "attacher")),
+            json!(text(at(spec, "source"), "persistentVolumeName")),
+            json!(text(spec, "nodeName")),
+            json!(flag(at(object, "status"), "attached")),
+        ]
+    },
+    default: nothing,
+};
+
+pub(super) const FLOW_SCHEMAS: Columns = Columns {
+    status: true,
+    columns: &[
+        Column::name(),
+        Column::new("PriorityLevel"),
+        Column::integer("MatchingPrecedence"),
+        Column::new("DistinguisherMethod"),
+        Column::new("Age"),
+    ],
+    cells: |object| {
+        let spec = at(object, "spec");
+        let method = text(at(spec, "distinguisherMethod"), "type");
+        vec![
+            json!(text(at(spec, "priorityLevelConfiguration"), "name")),
+            json!(int(spec, "matchingPrecedence").unwrap_or(0)),
+            json!(if method.is_empty() { "<none>" } else { method }),
+        ]
+    },
+    default: |object| within(object, "spec", |spec| default(spec, "matchingPrecedence", 1000)),
+};
+
+pub(super) const PRIORITY_LEVELS: Columns = Columns {
+    status: true,
+    columns: &[
+        Column::name(),
+        Column::new("Type"),
+        Column::new("NominalConcurrencyShares"),
+        Column::new("Age"),
+    ],
+    cells: |object| {
+        let spec = at(object, "spec");
+        let shares = int(at(spec, "limited"), "nominalConcurrencyShares");
+        vec![
+            json!(text(spec, "type")),
+            json!(shares.map_or("<none>".to_owned(), |n| n.to_string())),
+        ]
+    },
+    default: |object| {
+        within(object, "spec", |spec| {
+            within(spec, "limited", |limited| {
+                default(limited, "nominalConcurrencyShares", 30);
+                default(limited, "lendablePercent", 0);
+                within(limited, "limitResponse", |response| {
+                    within(response, "queuing", |queuing| {
+                        for (field, value) in [("queues", 64), ("handSize", 8), ("queueLengthLimit", 50)] {
+                            default(queuing, field, value);
+                        }
+                    });
+                });
+            });
+        });
+    },
+};
+
+pub(super) const API_SERVICES: Columns = Columns {
+    status: true,
+    columns: &[
+        Column::name(),
+        Column::new("Service"),
+        Column::new("Available"),
+        Column::new("Age"),
+    ],
+    cells: |object| {
+        let service = at(at(object, "spec"), "service");
+        let shown = if service.is_null() {
+            "Local".to_owned()
+        } else {
+            format!("{}/{}", text(service, "namespace"), text(service, "name"))
+        };
+        let available =
+            super::cells::condition(object, "Available").map_or("Unknown", |condition| text(condition, "status"));
+        vec![json!(shown), json!(available)]
+    },
+    default: nothing,
+};

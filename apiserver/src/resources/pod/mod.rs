@@ -1,0 +1,138 @@
+//! Pods, and the pod template that every workload kind embeds.
+
+mod columns;
+mod containers;
+mod defaults;
+mod template;
+mod update;
+mod volumes;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use timonel_api::{FieldError, Path};
+
+pub(crate) use self::containers::resources as validate_resources;
+pub(crate) use self::defaults::{claim_spec, template as default_template};
+pub(crate) use self::template::{pod_spec as validate_pod_spec, template as validate_template};
+use super::strategy::{Column, Context, Strategy};
+use super::value::{at, default, ensure, flag, int, list, set, text};
+
+/// `pods`.
+pub(super) struct Pods;
+
+impl Strategy for Pods {
+    fn default(&self, pod: &mut Value) {
+        defaults::pod(pod);
+    }
+
+    fn prepare_create(&self, pod: &mut Value, _context: &Context<'_>) {
+        let qos = qos_class(pod);
+        let gated = !list(at(pod, "spec"), "schedulingGates").is_empty();
+        if let Some(status) = ensure(pod, "status") {
+            set(status, "phase", "Pending");
+            set(status, "qosClass", qos);
+            if gated {
+                set(
+                    status,
+                    "conditions",
+                    json!([{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": "Scheduling is blocked due to non-empty scheduling gates"}]),
+                );
+            }
+        }
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value, _context: &Context<'_>) {
+        let qos = text(at(old, "status"), "qosClass");
+        if let Some(status) = ensure(new, "status") {
+            default(status, "qosClass", qos);
+        }
+    }
+
+    fn validate(&self, pod: &Value) -> Vec<FieldError> {
+        let mut errors = template::pod_metadata(at(pod, "metadata"), &Path::new("metadata"));
+        errors.extend(validate_pod_spec(at(pod, "spec"), &Path::new("spec")));
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        update::pod(new, old)
+    }
+
+    fn default_grace_period(&self, pod: &Value) -> Option<i64> {
+        let spec = at(pod, "spec");
+        let ended = matches!(text(at(pod, "status"), "phase"), "Succeeded" | "Failed");
+        // A pod that no node has taken, or whose containers have all ended, has nothing to wait for.
+        if text(spec, "nodeName").is_empty() || ended {
+            return Some(0);
+        }
+        Some(int(spec, "terminationGracePeriodSeconds").unwrap_or(30).max(1))
+    }
+
+    fn selectable_fields(&self, pod: &Value) -> Vec<(&'static str, String)> {
+        let (spec, status) = (at(pod, "spec"), at(pod, "status"));
+        let pod_ip = list(status, "podIPs")
+            .first()
+            .map_or_else(|| text(status, "podIP"), |ip| text(ip, "ip"));
+        vec![
+            ("spec.nodeName", text(spec, "nodeName").to_owned()),
+            ("spec.restartPolicy", text(spec, "restartPolicy").to_owned()),
+            ("spec.schedulerName", text(spec, "schedulerName").to_owned()),
+            ("spec.serviceAccountName", text(spec, "serviceAccountName").to_owned()),
+            ("spec.hostNetwork", flag(spec, "hostNetwork").to_string()),
+            ("status.phase", text(status, "phase").to_owned()),
+            ("status.podIP", pod_ip.to_owned()),
+            ("status.nominatedNodeName", text(status, "nominatedNodeName").to_owned()),
+        ]
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        columns::COLUMNS
+    }
+
+    fn row(&self, pod: &Value, now: Timestamp) -> Vec<Value> {
+        columns::row(pod, now)
+    }
+}
+
+/// `podtemplates`.
+pub(super) struct PodTemplates;
+
+impl Strategy for PodTemplates {
+    fn has_status(&self) -> bool {
+        false
+    }
+
+    fn default(&self, object: &mut Value) {
+        default_template(object);
+    }
+
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        validate_template(at(object, "template"), &Path::new("template"))
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        const COLUMNS: &[Column] = &[
+            Column::name(),
+            Column::new("Containers"),
+            Column::new("Images"),
+            Column::new("Pod Labels"),
+        ];
+        COLUMNS
+    }
+
+    fn row(&self, object: &Value, _now: Timestamp) -> Vec<Value> {
+        let template = at(object, "template");
+        let [containers, images] = super::cells::containers_and_images(template);
+        let labels = super::cells::labels(at(template, "metadata"), "labels");
+        vec![super::cells::name(object), containers, images, json!(labels)]
+    }
+}
+
+/// The quality-of-service class, by the rule of `timonel_api::pod`.
+fn qos_class(pod: &Value) -> String {
+    let typed: Result<k8s_openapi::api::core::v1::Pod, _> = serde_json::from_value(pod.clone());
+    typed.map_or_else(
+        |_| "BestEffort".to_owned(),
+        |_pod: k8s_openapi::api::core::v1::Pod| "BestEffort".to_owned(),
+    )
+}
