@@ -6,12 +6,16 @@
 //!                      +---- facts ------+   (which fields exist, how lists merge, which resources there are)
 //! ```
 
+pub mod conditions;
 pub mod facts;
 pub mod field;
 pub mod ids;
 pub mod names;
+pub mod pod;
 pub mod quantity;
 pub mod resources;
+pub mod selector;
+pub mod validation;
 
 pub use field::{FieldError, FieldErrorKind, Path};
 pub use ids::{ObjectKey, Revision};
