@@ -43,6 +43,12 @@ struct State {
     ended: Option<StoreError>,
 }
 
+/// One revision, ready for the watchers and for the index.
+struct Revised {
+    item: WatchItem,
+    changes: Vec<(Arc<str>, Version, u64)>,
+}
+
 /// What a resuming watch gets next.
 pub(crate) enum Replay {
     /// The past, in order, up to and including the last item's revision.
@@ -165,9 +171,9 @@ impl History {
 
     /// Makes a durable batch visible: first to readers, then to watchers, in revision order.
     pub(crate) fn publish(&self, batch: Batch) {
-        let mut revisions = self.with_events(batch.changes);
+        let revisions = self.with_events(batch.changes);
         let mut state = self.write();
-        for (item, changes) in revisions.drain(..) {
+        for Revised { item, changes } in revisions {
             state.index.add(item.revision, batch.time, changes);
             state.hub.send(&item);
         }
@@ -176,9 +182,9 @@ impl History {
     }
 
     /// Groups changes by revision and reads what each replaced.
-    fn with_events(&self, changes: Vec<Change>) -> Vec<(WatchItem, Vec<(Arc<str>, Version, u64)>)> {
+    fn with_events(&self, changes: Vec<Change>) -> Vec<Revised> {
         let mut fresh: HashMap<Position, Bytes> = HashMap::new();
-        let mut grouped: Vec<(WatchItem, Vec<(Arc<str>, Version, u64)>)> = Vec::new();
+        let mut grouped: Vec<Revised> = Vec::new();
         for Change {
             key,
             version,
@@ -201,18 +207,18 @@ impl History {
                 entry: value.map(|value| entry(&key, version, value)),
                 previous,
             };
-            if grouped.last().is_none_or(|(item, _)| item.revision != revision) {
-                grouped.push((
-                    WatchItem {
+            if grouped.last().is_none_or(|last| last.item.revision != revision) {
+                grouped.push(Revised {
+                    item: WatchItem {
                         revision,
                         events: Vec::new(),
                     },
-                    Vec::new(),
-                ));
+                    changes: Vec::new(),
+                });
             }
-            if let Some((item, versions)) = grouped.last_mut() {
-                item.events.push(event);
-                versions.push((key, version, bytes));
+            if let Some(last) = grouped.last_mut() {
+                last.item.events.push(event);
+                last.changes.push((key, version, bytes));
             }
         }
         grouped
