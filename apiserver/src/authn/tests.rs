@@ -1,0 +1,348 @@
+use std::sync::Mutex;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use timonel_client::OsRng;
+
+use super::*;
+use crate::authz::Authorizer;
+use crate::authz::fake::FakeReader;
+use crate::pki::PkiConfig;
+
+#[derive(Debug)]
+struct Hand(Mutex<Timestamp>);
+
+impl Clock for Hand {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap()
+    }
+}
+
+struct World {
+    clock: Arc<Hand>,
+    rng: Arc<dyn Rng>,
+    pki: Pki,
+    reader: Arc<FakeReader>,
+    authenticator: Authenticator,
+}
+
+impl World {
+    fn new() -> Self {
+        let clock = Arc::new(Hand(Mutex::new(Timestamp::from_second(1_790_000_000).unwrap())));
+        let rng: Arc<dyn Rng> = Arc::new(OsRng);
+        let port: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
+        let pki = Pki::in_memory(&PkiConfig::default(), &port, &rng).unwrap();
+        let reader = FakeReader::new()
+            .with(
+                "serviceaccounts",
+                json!({"metadata": {"namespace": "demo", "name": "bot", "uid": "sa-1"}}),
+            )
+            .with(
+                "pods",
+                json!({"metadata": {"namespace": "demo", "name": "web", "uid": "pod-1"},
+                       "spec": {"serviceAccountName": "bot", "nodeName": "n1"}}),
+            )
+            .with("nodes", json!({"metadata": {"name": "n1", "uid": "node-1"}}));
+        let reader = Arc::new(reader);
+        let authenticator = Authenticator::new(
+            AuthnConfig::default(),
+            &pki,
+            Arc::clone(&reader) as Arc<dyn ObjectReader>,
+            port,
+            Arc::clone(&rng),
+        )
+        .unwrap();
+        Self {
+            clock,
+            rng,
+            pki,
+            reader,
+            authenticator,
+        }
+    }
+
+    fn pass(&self, seconds: i64) {
+        *self.clock.0.lock().unwrap() += SignedDuration::from_secs(seconds);
+    }
+
+    fn port(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock) as Arc<dyn Clock>
+    }
+
+    async fn with_token(&self, token: &str) -> Result<UserInfo, ApiError> {
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
+        self.authenticator.authenticate(&headers, None).await
+    }
+
+    fn issue(&self, spec: Value) -> Result<String, ApiError> {
+        let answer = self.authenticator.token_request("demo", "bot", json!({"spec": spec}))?;
+        Ok(answer["status"]["token"].as_str().unwrap().to_owned())
+    }
+}
+
+fn pod_ref() -> Value {
+    json!({"kind": "Pod", "apiVersion": "v1", "name": "web", "uid": "pod-1"})
+}
+
+#[tokio::test]
+async fn a_client_certificate_names_its_user_and_groups() {
+    let world = World::new();
+    let cert = world
+        .pki
+        .issue_client("system:node:n1", &["system:nodes"], &world.port(), &world.rng)
+        .unwrap();
+    let peer = [cert.cert_der];
+    let ask = || world.authenticator.authenticate(&HeaderMap::new(), Some(&peer)).now();
+    let user = ask().unwrap();
+    assert_eq!(user.username, "system:node:n1");
+    assert_eq!(user.groups, ["system:nodes", "system:authenticated"]);
+    assert_eq!(ask().unwrap(), user, "the second time it is known");
+    world.pass(366 * 86_400);
+    assert_eq!(ask(), Err(ApiError::Unauthorized), "expired");
+}
+
+#[tokio::test]
+async fn certificates_of_strangers_and_serving_certificates_are_refused() {
+    let (world, other) = (World::new(), World::new());
+    let cert = other
+        .pki
+        .issue_client("kubernetes-admin", &["system:masters"], &other.port(), &other.rng)
+        .unwrap();
+    for peer in [cert.cert_der, world.pki.serving().cert_der.clone()] {
+        let answer = world.authenticator.authenticate(&HeaderMap::new(), Some(&[peer])).await;
+        assert_eq!(answer, Err(ApiError::Unauthorized));
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_anonymous_and_nonsense_is_unauthorized() {
+    let world = World::new();
+    let nobody = world.authenticator.authenticate(&HeaderMap::new(), None).await.unwrap();
+    assert_eq!(nobody, UserInfo::anonymous());
+    assert_eq!(world.with_token("nonsense").await, Err(ApiError::Unauthorized));
+    assert_eq!(world.with_token("a.b.c").await, Err(ApiError::Unauthorized));
+}
+
+#[tokio::test]
+async fn a_service_account_token_lives_as_long_as_its_account_and_pod() {
+    let world = World::new();
+    let token = world
+        .issue(json!({"expirationSeconds": 600, "boundObjectRef": pod_ref()}))
+        .unwrap();
+    let user = world.with_token(&token).await.unwrap();
+    assert_eq!(user.username, "system:serviceaccount:demo:bot");
+    assert_eq!(user.uid, "sa-1");
+    assert_eq!(
+        user.groups,
+        [
+            "system:serviceaccounts",
+            "system:serviceaccounts:demo",
+            "system:authenticated"
+        ]
+    );
+    assert_eq!(user.extra["authentication.kubernetes.io/pod-name"], ["web"]);
+    assert_eq!(user.extra["authentication.kubernetes.io/node-uid"], ["node-1"]);
+
+    let pod = world.reader.get("pods", "demo", "web").unwrap();
+    let mut reborn = (*pod).clone();
+    reborn["metadata"]["uid"] = "pod-2".into();
+    world.reader.put("pods", reborn);
+    assert_eq!(
+        world.with_token(&token).await,
+        Err(ApiError::Unauthorized),
+        "another pod of that name"
+    );
+    world.reader.put("pods", (*pod).clone());
+    assert!(world.with_token(&token).await.is_ok());
+    world.reader.remove("serviceaccounts", "demo", "bot");
+    assert_eq!(
+        world.with_token(&token).await,
+        Err(ApiError::Unauthorized),
+        "no account"
+    );
+}
+
+#[tokio::test]
+async fn a_service_account_token_expires_and_is_not_forged() {
+    let (world, other) = (World::new(), World::new());
+    let token = world.issue(json!({"expirationSeconds": 600})).unwrap();
+    assert!(world.with_token(&token).await.is_ok());
+    assert_eq!(
+        world.with_token(&other.issue(json!({})).unwrap()).await,
+        Err(ApiError::Unauthorized),
+        "another key"
+    );
+    let elsewhere = world.issue(json!({"audiences": ["vault"]})).unwrap();
+    assert_eq!(
+        world.with_token(&elsewhere).await,
+        Err(ApiError::Unauthorized),
+        "another audience"
+    );
+    world.pass(600 + 61);
+    assert_eq!(world.with_token(&token).await, Err(ApiError::Unauthorized), "expired");
+}
+
+#[test]
+fn token_requests_are_checked_as_upstream_does() {
+    let world = World::new();
+    let refusal = |spec| world.issue(spec).unwrap_err().to_string();
+    assert!(refusal(json!({"expirationSeconds": 599})).contains("may not specify a duration less than 10 minutes"));
+    assert!(
+        refusal(json!({"boundObjectRef": {"kind": "Deployment", "apiVersion": "apps/v1", "name": "x"}}))
+            .starts_with("cannot bind token to object of type")
+    );
+    assert_eq!(
+        refusal(json!({"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "gone"}})),
+        "pods \"gone\" not found"
+    );
+    let stale = json!({"kind": "Pod", "apiVersion": "v1", "name": "web", "uid": "pod-0"});
+    assert!(refusal(json!({"boundObjectRef": stale})).contains("does not match the UID in record"));
+    let other = world.authenticator.token_request("demo", "nobody", json!({"spec": {}}));
+    assert_eq!(other.unwrap_err().to_string(), "serviceaccounts \"nobody\" not found");
+    let long =
+        world
+            .authenticator
+            .token_request("demo", "bot", json!({"spec": {"expirationSeconds": 4_000_000_000_i64}}));
+    assert_eq!(long.unwrap()["spec"]["expirationSeconds"], 365 * 24 * 3600);
+}
+
+fn bootstrap_secret(changes: Value) -> Value {
+    use base64::Engine;
+    let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+    let mut data = json!({
+        "token-id": "abcdef", "token-secret": "0123456789abcdef", "usage-bootstrap-authentication": "true",
+        "auth-extra-groups": "system:bootstrappers:kubeadm:default-node-token",
+    });
+    for (key, value) in changes.as_object().unwrap() {
+        data[key] = value.clone();
+    }
+    let data: serde_json::Map<String, Value> = data
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(key, value)| (key.clone(), encode(value.as_str().unwrap()).into()))
+        .collect();
+    json!({"metadata": {"namespace": "kube-system", "name": "bootstrap-token-abcdef"},
+           "type": "bootstrap.kubernetes.io/token", "data": data})
+}
+
+#[tokio::test]
+async fn bootstrap_tokens_are_read_from_their_secrets() {
+    let world = World::new();
+    const TOKEN: &str = "abcdef.0123456789abcdef";
+    assert!(world.with_token(TOKEN).await.is_err());
+    world.reader.put(
+        "secrets",
+        bootstrap_secret(json!({"expiration": "2126-01-01T00:00:00Z"})),
+    );
+    let user = world.with_token(TOKEN).await.unwrap();
+    assert_eq!(user.username, "system:bootstrap:abcdef");
+    assert_eq!(
+        user.groups,
+        [
+            "system:bootstrappers",
+            "system:bootstrappers:kubeadm:default-node-token",
+            "system:authenticated"
+        ]
+    );
+    assert!(world.with_token("abcdef.0123456789abcdee").await.is_err());
+    for change in [
+        json!({"expiration": "2020-01-01T00:00:00Z"}),
+        json!({"expiration": "soon"}),
+        json!({"usage-bootstrap-authentication": "false"}),
+        json!({"auth-extra-groups": "system:masters"}),
+        json!({"token-id": "zzzzzz"}),
+    ] {
+        world.reader.put("secrets", bootstrap_secret(change.clone()));
+        assert!(world.with_token(TOKEN).await.is_err(), "{change}");
+    }
+}
+
+#[test]
+fn token_reviews_answer_with_the_user_or_the_reason() {
+    let world = World::new();
+    let token = world.issue(json!({"audiences": ["vault"]})).unwrap();
+    let ask = |spec| token_review(&world.authenticator, json!({"spec": spec}));
+    let good = ask(json!({"token": token, "audiences": ["vault", "other"]})).unwrap();
+    assert_eq!(good["status"]["user"]["username"], "system:serviceaccount:demo:bot");
+    assert_eq!(good["status"]["audiences"], json!(["vault"]));
+    let bad = ask(json!({"token": token})).unwrap();
+    assert_eq!(bad["status"]["authenticated"], false);
+    assert!(ask(json!({})).is_err());
+    let own = self_subject_review(&UserInfo::new("jane", &["dev"]), json!({}));
+    assert_eq!(
+        own["status"]["userInfo"],
+        json!({"username": "jane", "groups": ["dev", "system:authenticated"]})
+    );
+}
+
+#[test]
+fn the_published_key_verifies_the_tokens() {
+    let world = World::new();
+    let token = world.issue(json!({})).unwrap();
+    let keys: jsonwebtoken::jwk::JwkSet = serde_json::from_value(world.authenticator.jwks()).unwrap();
+    let kid = jsonwebtoken::decode_header(&token).unwrap().kid.unwrap();
+    let key = jsonwebtoken::DecodingKey::from_jwk(keys.find(&kid).unwrap()).unwrap();
+    let mut rules = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::ES256);
+    rules.validate_exp = false;
+    rules.validate_aud = false;
+    assert!(jsonwebtoken::decode::<Value>(&token, &key, &rules).is_ok());
+    assert_eq!(
+        world.authenticator.openid_configuration()["id_token_signing_alg_values_supported"],
+        json!(["ES256"])
+    );
+}
+
+#[test]
+fn impersonation_needs_the_verb_and_takes_on_groups() {
+    let reader = FakeReader::new()
+        .with(
+            "clusterroles.rbac.authorization.k8s.io",
+            json!({"metadata": {"name": "support"}, "rules": [
+                {"verbs": ["impersonate"], "apiGroups": [""], "resources": ["users"], "resourceNames": ["jane"]},
+                {"verbs": ["impersonate"], "apiGroups": [""], "resources": ["serviceaccounts"]},
+                {"verbs": ["impersonate"], "apiGroups": ["authentication.k8s.io"], "resources": ["userextras/scopes"]}]}),
+        )
+        .with(
+            "clusterrolebindings.rbac.authorization.k8s.io",
+            json!({"metadata": {"name": "b"}, "roleRef": {"kind": "ClusterRole", "name": "support"},
+                   "subjects": [{"kind": "User", "name": "help"}]}),
+        );
+    let authorizer = Authorizer::new(Arc::new(reader));
+    let act = |headers: &[(&'static str, &str)]| {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, value.parse().unwrap());
+        }
+        impersonation::apply(&map, UserInfo::new("help", &[]), &authorizer)
+    };
+    assert_eq!(act(&[]).unwrap().username, "help");
+    let jane = act(&[("impersonate-user", "jane"), ("impersonate-extra-scopes", "view")]).unwrap();
+    assert_eq!(
+        (jane.username.as_str(), &jane.groups[..]),
+        ("jane", &["system:authenticated".to_owned()][..])
+    );
+    assert_eq!(jane.extra["scopes"], ["view"]);
+    let bot = act(&[("impersonate-user", "system:serviceaccount:demo:bot")]).unwrap();
+    assert!(bot.is_in("system:serviceaccounts:demo"));
+    assert_eq!(
+        act(&[("impersonate-user", "joe")]).unwrap_err().to_string(),
+        r#"users "joe" is forbidden: User "help" cannot impersonate resource "users" in API group "" at the cluster scope"#
+    );
+    assert!(act(&[("impersonate-user", "jane"), ("impersonate-group", "system:masters")]).is_err());
+    assert!(act(&[("impersonate-user", "jane"), ("impersonate-extra-other", "x")]).is_err());
+    assert!(matches!(
+        act(&[("impersonate-group", "dev")]),
+        Err(ApiError::Internal(_))
+    ));
+}
+
+trait Now: std::future::Future + Sized {
+    /// Runs a future that never waits.
+    fn now(self) -> Self::Output {
+        futures::FutureExt::now_or_never(self).unwrap()
+    }
+}
+
+impl<F: std::future::Future> Now for F {}
