@@ -1,5 +1,11 @@
 //! One suite for every store: whatever it is built on, it keeps the words of the `Store` trait.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking"
+)]
+
 mod cases;
 mod model;
 
