@@ -7,10 +7,12 @@
 //! ```
 
 pub mod conditions;
+pub mod decode;
 pub mod facts;
 pub mod field;
 pub mod ids;
 pub mod names;
+pub mod patch;
 pub mod pod;
 pub mod quantity;
 pub mod resources;
