@@ -1,0 +1,149 @@
+//! The writes of the scheduler: bindings, conditions, evictions of victims. No decision in here.
+
+use std::time::Duration;
+
+use http::Request;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
+use serde_json::json;
+use timonel_api::ObjectKey;
+use timonel_client::Clock;
+
+/// A write that takes longer is given up; the watch will tell how it ended.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why a write failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WriteError {
+    /// The pod could not be bound.
+    #[error("cannot bind pod {pod} to node {node}")]
+    Bind {
+        /// Which pod.
+        pod: ObjectKey,
+        /// To which node.
+        node: String,
+        /// Why.
+        #[source]
+        source: kube::Error,
+    },
+    /// The request could not be made.
+    #[error("cannot make the binding of pod {pod}")]
+    Request {
+        /// Which pod.
+        pod: ObjectKey,
+        /// Why.
+        #[source]
+        source: http::Error,
+    },
+    /// No answer in time.
+    #[error("binding pod {pod} timed out")]
+    Timeout {
+        /// Which pod.
+        pod: ObjectKey,
+    },
+}
+
+/// Binds a pod to a node.
+pub(crate) async fn bind(client: &kube::Client, pod: &ObjectKey, uid: &str, node: &str) -> Result<(), WriteError> {
+    let binding = json!({
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": {"name": pod.name, "namespace": pod.namespace, "uid": uid},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+    });
+    let path = format!("/api/v1/namespaces/{}/pods/{}/binding", pod.namespace, pod.name);
+    let request = Request::post(path)
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .body(binding.to_string().into_bytes())
+        .map_err(|source| WriteError::Request {
+            pod: pod.clone(),
+            source,
+        })?;
+    match tokio::time::timeout(WRITE_TIMEOUT, client.request::<serde_json::Value>(request)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(source)) => Err(WriteError::Bind {
+            pod: pod.clone(),
+            node: node.to_owned(),
+            source,
+        }),
+        Err(_) => Err(WriteError::Timeout { pod: pod.clone() }),
+    }
+}
+
+/// Says in the pod's status why it has no node, and which one it waits for.
+pub(crate) async fn report(
+    client: &kube::Client,
+    clock: &dyn Clock,
+    pod: &Pod,
+    reason: &str,
+    message: &str,
+    nominated: Option<&str>,
+) -> kube::Result<()> {
+    let old = timonel_api::pod::condition(pod, "PodScheduled");
+    let named = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.nominated_node_name.as_deref());
+    let same = old.is_some_and(|old| {
+        old.status == "False" && old.reason.as_deref() == Some(reason) && old.message.as_deref() == Some(message)
+    });
+    if same && (nominated.is_none() || nominated == named) {
+        return Ok(());
+    }
+    let since: Timestamp = old
+        .filter(|old| old.status == "False")
+        .and_then(|old| old.last_transition_time.as_ref())
+        .map_or_else(|| clock.now(), |time| time.0);
+    let mut status = json!({
+        "conditions": [{
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": reason,
+            "message": message,
+            "lastProbeTime": null,
+            "lastTransitionTime": k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(since),
+        }],
+    });
+    if let Some(node) = nominated {
+        status["nominatedNodeName"] = json!(node);
+    }
+    let key = timonel_client::runner::key_of(pod);
+    let api: Api<Pod> = Api::namespaced(client.clone(), &key.namespace);
+    let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
+    let (params, patch) = (PatchParams::default(), Patch::Strategic(&patch));
+    let write = api.patch_status(&key.name, &params, &patch);
+    match tokio::time::timeout(WRITE_TIMEOUT, write).await {
+        Ok(result) => result.map(|_| ()),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Deletes a pod that makes room for a more important one.
+pub(crate) async fn evict(
+    client: &kube::Client,
+    clock: &dyn Clock,
+    victim: &Pod,
+    preemptor: &ObjectKey,
+) -> kube::Result<()> {
+    let key = timonel_client::runner::key_of(victim);
+    let api: Api<Pod> = Api::namespaced(client.clone(), &key.namespace);
+    let patch = json!({"metadata": {"uid": victim.metadata.uid}, "status": {"conditions": [{
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "PreemptionByScheduler",
+        "message": "default-scheduler: preempting to accommodate a higher priority pod",
+        "lastTransitionTime": k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(clock.now()),
+    }]}});
+    api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(&patch))
+        .await?;
+    let params = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: victim.metadata.uid.clone(),
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    };
+    tracing::info!(victim = %key, %preemptor, "preempting");
+    api.delete(&key.name, &params).await.map(|_| ())
+}

@@ -1,0 +1,184 @@
+use std::sync::Arc;
+
+use expect_test::{Expect, expect};
+use serde_json::{Value, json};
+use timonel_api::selector::LabelSelector;
+
+use super::*;
+use crate::preempt::{Preemption, preempt};
+
+/// A cluster described in a few words.
+#[derive(Default)]
+struct World {
+    nodes: imbl::OrdMap<String, Arc<NodeInfo>>,
+}
+
+impl World {
+    fn node(self, name: &str) -> Self {
+        self.node_with(name, json!({}))
+    }
+
+    fn node_with(mut self, name: &str, spec: Value) -> Self {
+        let node = json!({
+            "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
+            "spec": spec,
+            "status": {"allocatable": {"cpu": "2", "memory": "4Gi", "pods": "5"}},
+        });
+        let mut info = NodeInfo::default();
+        info.set_node(Arc::new(serde_json::from_value(node).unwrap()));
+        self.nodes.insert(name.to_owned(), Arc::new(info));
+        self
+    }
+
+    fn running(mut self, node: &str, pod: PodInfo) -> Self {
+        Arc::make_mut(self.nodes.get_mut(node).unwrap()).add_pod(Arc::new(pod));
+        self
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            nodes: self.nodes.clone(),
+            ..Snapshot::default()
+        }
+    }
+}
+
+fn pod_with(name: &str, spec: Value) -> PodInfo {
+    let mut spec = spec;
+    let containers = json!([{"name": "c", "image": "demo:1.0", "resources": {"requests": spec.get("requests").cloned().unwrap_or(json!({}))}}]);
+    spec.as_object_mut().unwrap().remove("requests");
+    spec["containers"] = containers;
+    let pod = json!({
+        "metadata": {"name": name, "namespace": "demo", "uid": format!("uid-{name}"), "labels": {"app": "web"}},
+        "spec": spec,
+    });
+    let selector = LabelSelector::parse("app=web").unwrap();
+    PodInfo::new(Arc::new(serde_json::from_value(pod).unwrap()), Some(selector))
+}
+
+fn pod(name: &str) -> PodInfo {
+    pod_with(name, json!({}))
+}
+
+#[track_caller]
+fn check(pod: &PodInfo, world: &World, expected: Expect) {
+    let decision = decide(pod, &world.snapshot(), 0);
+    let text = decision.node.clone().unwrap_or_else(|| decision.message());
+    expected.assert_eq(&text);
+}
+
+#[test]
+fn an_empty_cluster_is_said_to_be_empty() {
+    check(
+        &pod("p"),
+        &World::default(),
+        expect!["no nodes available to schedule pods"],
+    );
+}
+
+#[test]
+fn replicas_of_one_owner_spread_over_nodes() {
+    let mut world = World::default().node("n1").node("n2").node("n3");
+    let mut chosen = Vec::new();
+    for name in ["a", "b", "c"] {
+        let replica = pod(name);
+        let node = decide(&replica, &world.snapshot(), 7).node.unwrap();
+        world = world.running(&node, replica);
+        chosen.push(node);
+    }
+    chosen.sort();
+    assert_eq!(chosen, ["n1", "n2", "n3"]);
+}
+
+#[test]
+fn every_reason_is_counted_in_upstreams_words() {
+    let taint = json!({"taints": [{"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}]});
+    let world = World::default()
+        .node_with("n1", taint)
+        .node_with("n2", json!({"unschedulable": true}))
+        .node("n3");
+    check(
+        &pod_with("p", json!({"requests": {"cpu": "3", "memory": "5Gi"}})),
+        &world,
+        expect![
+            "0/3 nodes are available: 1 Insufficient cpu, 1 Insufficient memory, 1 node(s) had untolerated taint(s), 1 node(s) were unschedulable."
+        ],
+    );
+}
+
+#[test]
+fn node_selector_and_affinity_choose_nodes() {
+    let world = World::default().node("n1").node("n2");
+    let spec = json!({"nodeSelector": {"kubernetes.io/hostname": "n2"}});
+    check(&pod_with("p", spec), &world, expect!["n2"]);
+    let terms = json!([{"matchExpressions": [{"key": "disk", "operator": "In", "values": ["ssd"]}]}]);
+    let spec = json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}});
+    check(
+        &pod_with("p", spec),
+        &world,
+        expect!["0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector."],
+    );
+}
+
+#[test]
+fn anti_affinity_works_both_ways() {
+    let spec = json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+        {"labelSelector": {"matchLabels": {"app": "web"}}, "topologyKey": "kubernetes.io/hostname"},
+    ]}}});
+    let world = World::default().node("n1").running("n1", pod_with("a", spec.clone()));
+    check(
+        &pod_with("b", spec),
+        &world,
+        expect!["0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules."],
+    );
+    check(
+        &pod("c"),
+        &world,
+        expect!["0/1 nodes are available: 1 node(s) didn't satisfy existing pods anti-affinity rules."],
+    );
+}
+
+#[test]
+fn a_required_spread_refuses_a_node_that_has_too_many() {
+    let spec = json!({"topologySpreadConstraints": [{
+        "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchLabels": {"app": "web"}},
+    }]});
+    let world = World::default().node("n1").node("n2").running("n1", pod("a"));
+    check(&pod_with("b", spec), &world, expect!["n2"]);
+}
+
+#[test]
+fn host_ports_and_pod_counts_are_taken() {
+    let spec = json!({"priority": 0});
+    let mut full = World::default().node("n1");
+    for name in ["a", "b", "c", "d", "e"] {
+        full = full.running("n1", pod_with(name, spec.clone()));
+    }
+    check(&pod("p"), &full, expect!["0/1 nodes are available: 1 Too many pods."]);
+}
+
+#[test]
+fn a_more_important_pod_takes_the_place_of_the_least_important_one() {
+    let low = |name, priority| pod_with(name, json!({"priority": priority, "requests": {"cpu": "1"}}));
+    let world = World::default()
+        .node("n1")
+        .running("n1", low("a", 1))
+        .running("n1", low("b", 5))
+        .node_with("n2", json!({"unschedulable": true}));
+    let important = pod_with("p", json!({"priority": 100, "requests": {"cpu": "1"}}));
+    let snapshot = world.snapshot();
+    let decision = decide(&important, &snapshot, 0);
+    let Preemption::Evict { node, victims } = preempt(&important, &snapshot, &decision, &[]) else {
+        panic!("expected an eviction")
+    };
+    let names: Vec<_> = victims.iter().map(|victim| victim.key.name.as_str()).collect();
+    assert_eq!((node.as_str(), names), ("n1", vec!["a"]));
+
+    let equal = pod_with("q", json!({"priority": 1, "requests": {"cpu": "1"}}));
+    let Preemption::Nothing(why) = preempt(&equal, &snapshot, &decide(&equal, &snapshot, 0), &[]) else {
+        panic!("expected no eviction")
+    };
+    expect!["preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling."]
+        .assert_eq(&why);
+}

@@ -1,0 +1,210 @@
+//! Making room: which less important pods would have to go so that a pod fits (upstream's DefaultPreemption).
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use jiff::Timestamp;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use timonel_api::selector::LabelSelector;
+
+use crate::decide::{Decision, fits};
+use crate::pod_info::PodInfo;
+use crate::snapshot::{NodeInfo, Snapshot};
+
+/// What to do about a pod that fits nowhere.
+#[derive(Clone, Debug)]
+pub enum Preemption {
+    /// Delete these pods; the node is then nominated.
+    Evict {
+        /// The node to make room on.
+        node: String,
+        /// Who must go, most important first.
+        victims: Vec<Arc<PodInfo>>,
+    },
+    /// It would not help; the text goes after the decision's message.
+    Nothing(String),
+}
+
+struct Candidate {
+    node: String,
+    victims: Vec<Arc<PodInfo>>,
+    violations: usize,
+}
+
+/// Looks for the node where making room hurts least.
+pub fn preempt(
+    pod: &PodInfo,
+    snapshot: &Snapshot,
+    decision: &Decision,
+    budgets: &[Arc<PodDisruptionBudget>],
+) -> Preemption {
+    if pod.spec().and_then(|spec| spec.preemption_policy.as_deref()) == Some("Never") {
+        return Preemption::Nothing("preemption: not eligible due to preemptionPolicy=Never.".into());
+    }
+    // Victims of an earlier attempt are still leaving: wait for them.
+    let nominated = pod
+        .pod
+        .status
+        .as_ref()
+        .and_then(|status| status.nominated_node_name.as_deref());
+    let leaving = nominated.and_then(|node| snapshot.nodes.get(node)).is_some_and(|node| {
+        node.pods
+            .values()
+            .any(|other| other.priority < pod.priority && other.is_terminating())
+    });
+    if leaving {
+        let text = "preemption: not eligible due to a terminating pod on the nominated node.";
+        return Preemption::Nothing(text.into());
+    }
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut candidates = Vec::new();
+    for (name, rejection) in decision.rejections() {
+        let Some(node) = snapshot.nodes.get(name).filter(|_| rejection.resolvable) else {
+            *reasons.entry("Preemption is not helpful for scheduling").or_insert(0) += 1;
+            continue;
+        };
+        match victims_on(pod, snapshot, node, budgets) {
+            Some((victims, violations)) => candidates.push(Candidate {
+                node: name.to_owned(),
+                victims,
+                violations,
+            }),
+            None => {
+                *reasons
+                    .entry("No preemption victims found for incoming pod")
+                    .or_insert(0) += 1
+            }
+        }
+    }
+    // Upstream's order: fewest broken budgets, then the least important victims, then the fewest, then the youngest.
+    let best = candidates.into_iter().min_by_key(|candidate| {
+        let priorities = candidate.victims.iter().map(|victim| i64::from(victim.priority));
+        let highest = priorities.clone().max();
+        let sum: i64 = priorities.clone().map(|priority| priority - i64::from(i32::MIN)).sum();
+        let oldest_important = candidate
+            .victims
+            .iter()
+            .filter(|victim| Some(i64::from(victim.priority)) == highest)
+            .map(|victim| started(victim))
+            .min();
+        (
+            candidate.violations,
+            highest,
+            sum,
+            candidate.victims.len(),
+            Reverse(oldest_important),
+        )
+    });
+    match best {
+        Some(candidate) => Preemption::Evict {
+            node: candidate.node,
+            victims: candidate.victims,
+        },
+        None => {
+            let mut texts: Vec<String> = reasons
+                .iter()
+                .map(|(reason, count)| format!("{count} {reason}"))
+                .collect();
+            texts.sort();
+            let nodes = snapshot.nodes.len();
+            Preemption::Nothing(format!(
+                "preemption: 0/{nodes} nodes are available: {}.",
+                texts.join(", ")
+            ))
+        }
+    }
+}
+
+fn started(pod: &PodInfo) -> Timestamp {
+    let status = pod.pod.status.as_ref();
+    status
+        .and_then(|status| status.start_time.as_ref())
+        .map_or(Timestamp::MAX, |time| time.0)
+}
+
+/// Finds the smallest set of less important pods on a node without which the pod fits.
+fn victims_on(
+    pod: &PodInfo,
+    snapshot: &Snapshot,
+    node: &Arc<NodeInfo>,
+    budgets: &[Arc<PodDisruptionBudget>],
+) -> Option<(Vec<Arc<PodInfo>>, usize)> {
+    let mut lower: Vec<Arc<PodInfo>> = node
+        .pods
+        .values()
+        .filter(|other| other.priority < pod.priority)
+        .cloned()
+        .collect();
+    if lower.is_empty() {
+        return None;
+    }
+    let mut without = NodeInfo::clone(node);
+    for victim in &lower {
+        without.remove_pod(&victim.uid);
+    }
+    if !fits_with(pod, snapshot, &without) {
+        return None;
+    }
+    // Spare as many as possible, the most important (and, among equals, the longest running) first, and those whose
+    // budgets allow no disruption before all others.
+    lower.sort_by_key(|victim| (Reverse(victim.priority), started(victim), victim.key.clone()));
+    let (breaking, others) = split_by_budget(lower, budgets);
+    let mut victims = Vec::new();
+    let mut violations = 0;
+    let breaking = breaking.into_iter().map(|victim| (victim, true));
+    for (candidate, breaks) in breaking.chain(others.into_iter().map(|victim| (victim, false))) {
+        without.add_pod(Arc::clone(&candidate));
+        if !fits_with(pod, snapshot, &without) {
+            without.remove_pod(&candidate.uid);
+            violations += usize::from(breaks);
+            victims.push(candidate);
+        }
+    }
+    victims.sort_by_key(|victim| (Reverse(victim.priority), started(victim), victim.key.clone()));
+    (!victims.is_empty()).then_some((victims, violations))
+}
+
+fn fits_with(pod: &PodInfo, snapshot: &Snapshot, node: &NodeInfo) -> bool {
+    let nodes: OrdMap<String, Arc<NodeInfo>> = snapshot.nodes.update(node.name.clone(), Arc::new(node.clone()));
+    let snapshot = Snapshot {
+        nodes,
+        namespaces: snapshot.namespaces.clone(),
+    };
+    fits(pod, &snapshot, node)
+}
+
+fn split_by_budget(
+    pods: Vec<Arc<PodInfo>>,
+    budgets: &[Arc<PodDisruptionBudget>],
+) -> (Vec<Arc<PodInfo>>, Vec<Arc<PodInfo>>) {
+    let mut allowed: Vec<i32> = budgets
+        .iter()
+        .map(|budget| {
+            budget
+                .status
+                .as_ref()
+                .and_then(|status| status.disruptions_allowed)
+                .unwrap_or(0)
+        })
+        .collect();
+    pods.into_iter().partition(|pod| {
+        let mut breaks = false;
+        for (budget, allowed) in budgets.iter().zip(&mut allowed) {
+            let selector = budget.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+            let concerned = budget.metadata.namespace.as_deref() == Some(pod.key.namespace.as_str())
+                && LabelSelector::from_optional(selector).matches_optional(pod.pod.metadata.labels.as_ref());
+            let counted = budget
+                .status
+                .as_ref()
+                .and_then(|status| status.disrupted_pods.as_ref())
+                .is_some_and(|disrupted| disrupted.contains_key(&pod.key.name));
+            if concerned && !counted {
+                *allowed -= 1;
+                breaks |= *allowed < 0;
+            }
+        }
+        breaks
+    })
+}
