@@ -11,6 +11,7 @@ pub mod decode;
 pub mod facts;
 pub mod field;
 pub mod ids;
+pub mod jsonpath;
 pub mod names;
 pub mod patch;
 pub mod pod;
