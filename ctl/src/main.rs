@@ -1,2 +1,11 @@
-//! timonctl.
-fn main() {}
+//! `timonctl`: the command line of a Timonel cluster, with kubectl's verbs, flags and output.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use timonctl::{Cli, run};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    run(Cli::parse()).await
+}

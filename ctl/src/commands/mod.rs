@@ -1,0 +1,32 @@
+//! A file per verb, or per family of verbs that are one idea.
+
+pub(crate) mod cluster;
+pub(crate) mod delete;
+pub(crate) mod get;
+pub(crate) mod metadata;
+pub(crate) mod scale;
+
+use crate::args::{Cli, Command};
+use crate::error::Failure;
+use crate::session::Session;
+
+/// Carries out a command.
+pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failure> {
+    if let Command::Version(version) = &cli.command
+        && version.client
+    {
+        return version.clone().run(None).await;
+    }
+    let session = Session::open(&cli.connection).await?;
+    match cli.command {
+        Command::Get(get) => get.run(&session).await,
+        Command::Delete(delete) => delete.run(&session).await,
+        Command::Label(change) => change.run(&session, metadata::LABEL).await,
+        Command::Annotate(change) => change.run(&session, metadata::ANNOTATE).await,
+        Command::Scale(scale) => scale.run(&session).await,
+        Command::ApiResources(resources) => resources.run(&session).await,
+        Command::ApiVersions => cluster::api_versions(&session).await,
+        Command::ClusterInfo => cluster::cluster_info(&session).await,
+        Command::Version(version) => version.run(Some(&session)).await,
+    }
+}
