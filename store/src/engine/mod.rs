@@ -9,10 +9,15 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use self::redb::RedbRecords;
 pub use self::sled::SledRecords;
 use crate::position::Position;
+
+/// How often and how long an opening waits for a lock: two seconds in all.
+const LOCK_TRIES: u32 = 40;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Which engine keeps the records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +62,13 @@ pub struct EngineError {
     pub reason: String,
 }
 
+impl EngineError {
+    /// Says whether another process has the files open. Both engines tell only in words.
+    fn is_locked(&self) -> bool {
+        self.reason.contains("could not acquire lock") || self.reason.contains("already open")
+    }
+}
+
 /// One atomic change of the records.
 #[derive(Clone, Debug, Default)]
 pub struct Writes {
@@ -84,6 +96,20 @@ pub trait Records: Send + Sync + 'static {
 
 /// Opens an engine's files in `dir`, making them if they are not there. Panics of the engine become errors.
 pub(crate) fn open(engine: Engine, dir: &Path, cache_bytes: usize) -> Result<Arc<dyn Records>, EngineError> {
+    let mut tries = 0;
+    loop {
+        match open_once(engine, dir, cache_bytes) {
+            // A process that was killed a moment ago, or a child that is being forked from it, may still hold the lock.
+            Err(error) if error.is_locked() && tries < LOCK_TRIES => {
+                tries += 1;
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            opened => return opened,
+        }
+    }
+}
+
+fn open_once(engine: Engine, dir: &Path, cache_bytes: usize) -> Result<Arc<dyn Records>, EngineError> {
     guarded(engine, "open its files", || match engine {
         Engine::Redb => Ok(Arc::new(RedbRecords::open(&dir.join("history.redb"), cache_bytes)?) as Arc<dyn Records>),
         Engine::Sled => Ok(Arc::new(SledRecords::open(&dir.join("sled"), cache_bytes)?) as Arc<dyn Records>),

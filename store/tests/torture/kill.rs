@@ -1,4 +1,4 @@
-//! SIGKILL to a process that writes, at random moments, 110 times for each engine.
+//! SIGKILL to a process that writes, at random moments, 100 times for each engine.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -15,7 +15,7 @@ use crate::witness::Witness;
 #[path = "../../src/bin/store-tool/deed.rs"]
 mod deed;
 
-const ROUNDS: u64 = 110;
+const ROUNDS: u64 = 100;
 
 #[tokio::test]
 async fn redb_keeps_every_acknowledged_write_when_killed() {
@@ -34,7 +34,7 @@ async fn torture(engine: Engine) {
     let mut witness = Witness::of_an_empty_store();
     let mut acknowledged = 0;
     for round in 0..ROUNDS {
-        let said = write_and_kill(&dir, engine, round, dice.roll(60));
+        let said = write_and_kill(&dir, engine, round, dice.roll(40));
         let store = EmbeddedStore::open(EmbeddedConfig::at(&dir).engine(engine)).unwrap();
         witness.catch_up(&store).await;
         acknowledged += judge(&said, round, &witness);
