@@ -80,6 +80,18 @@ pub enum ApiError {
         /// `User "u" cannot list resource ...`
         reason: String,
     },
+    /// The user may not do this, and `causes` say more precisely why.
+    #[error("{}", forbidden_message(resource, name, reason))]
+    ForbiddenBecause {
+        /// Which resource.
+        resource: String,
+        /// Which object; may be empty.
+        name: String,
+        /// A sentence.
+        reason: String,
+        /// For example `NamespaceTerminating`.
+        causes: Vec<Cause>,
+    },
     /// The object is not valid.
     #[error("{kind} {name:?} is invalid: {}", aggregate(errors))]
     Invalid {
@@ -321,7 +333,7 @@ impl ApiError {
             Self::NotFound { .. } | Self::NoSuchPath => (404, "NotFound"),
             Self::AlreadyExists { .. } | Self::GenerateNameConflict { .. } => (409, "AlreadyExists"),
             Self::Conflict { .. } | Self::ApplyConflict { .. } => (409, "Conflict"),
-            Self::Forbidden { .. } => (403, "Forbidden"),
+            Self::Forbidden { .. } | Self::ForbiddenBecause { .. } => (403, "Forbidden"),
             Self::Invalid { .. } => (422, "Invalid"),
             Self::BadRequest(_) => (400, "BadRequest"),
             Self::Unauthorized => (401, "Unauthorized"),
@@ -359,6 +371,15 @@ impl ApiError {
             | Self::AlreadyExists { resource, name }
             | Self::Conflict { resource, name, .. }
             | Self::Forbidden { resource, name, .. } => subject(resource, name),
+            Self::ForbiddenBecause {
+                resource,
+                name,
+                causes: all,
+                ..
+            } => {
+                subject(resource, name);
+                causes = all.clone();
+            }
             Self::GenerateNameConflict { resource, name } => {
                 subject(resource, name);
                 retry_after = Some(1);
@@ -447,7 +468,9 @@ impl From<StoreError> for ApiError {
     /// Guards that do not hold are the registry's business: it knows which object they were about.
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Compacted { asked, oldest } => Self::gone(format!("too old resource version: {asked} ({oldest})")),
+            StoreError::Compacted { asked, oldest } => {
+                Self::gone(format!("too old resource version: {asked} ({oldest})"))
+            }
             StoreError::Future { asked, current } => Self::FutureRevision { asked, current },
             StoreError::NoSpace | StoreError::Closed => Self::Unavailable(error.to_string()),
             other => Self::internal(other.to_string()),
@@ -495,6 +518,9 @@ mod tests {
             two.to_string(),
             "Deployment.apps \"d\" is invalid: [spec: Required value, spec: Forbidden: no]"
         );
-        assert_eq!(two.to_status().body["details"]["causes"][1]["reason"], "FieldValueForbidden");
+        assert_eq!(
+            two.to_status().body["details"]["causes"][1]["reason"],
+            "FieldValueForbidden"
+        );
     }
 }
