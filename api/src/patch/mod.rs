@@ -8,7 +8,7 @@
 //! last applied, modified, live           --diff-------> the patch that kubectl's client-side apply sends
 //! ```
 
-// pub mod apply;
+pub mod apply;
 pub mod diff;
 mod error;
 mod json;

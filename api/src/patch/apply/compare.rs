@@ -1,0 +1,148 @@
+//! What changed between two objects, as sets of fields.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::set::{Element, FieldSet, Node};
+use super::typed::Atom;
+
+/// The fields that differ.
+#[derive(Debug, Default)]
+pub(super) struct Comparison {
+    pub(super) added: FieldSet,
+    pub(super) modified: FieldSet,
+    pub(super) removed: FieldSet,
+}
+
+impl Comparison {
+    /// Leaves a top-level field out of account.
+    pub(super) fn ignore(&mut self, field: &str) {
+        let element = Element::field(field);
+        self.added.cut(&element);
+        self.modified.cut(&element);
+        self.removed.cut(&element);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.modified.is_empty() && self.removed.is_empty()
+    }
+
+    /// What the newer object sets otherwise than the older.
+    pub(super) fn set_anew(&self) -> FieldSet {
+        let mut set = self.added.clone();
+        set.union_with(self.modified.clone());
+        set
+    }
+
+    fn attach(&mut self, element: Element, change: Change, below: Comparison) {
+        let node = |is: Change, children| Node {
+            member: change == is,
+            children,
+        };
+        if matches!(change, Change::Same) && below.is_empty() {
+            return;
+        }
+        self.added.attach(element.clone(), node(Change::Added, below.added));
+        self.modified
+            .attach(element.clone(), node(Change::Modified, below.modified));
+        self.removed.attach(element, node(Change::Removed, below.removed));
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Same,
+    Added,
+    Modified,
+    Removed,
+}
+
+/// Compares two objects.
+pub(super) fn compare(old: &Value, new: &Value, atom: Atom<'_>) -> Comparison {
+    walk(Some(old), Some(new), atom).1
+}
+
+fn leaf(old: Option<&Value>, new: Option<&Value>) -> Change {
+    match (old, new) {
+        (None, Some(_)) => Change::Added,
+        (Some(_), None) => Change::Removed,
+        (Some(old), Some(new)) if old != new => Change::Modified,
+        _ => Change::Same,
+    }
+}
+
+fn walk(old: Option<&Value>, new: Option<&Value>, atom: Atom<'_>) -> (Change, Comparison) {
+    let mut found = Comparison::default();
+    match atom {
+        Atom::Struct(_) | Atom::Map(_) => {
+            let odd = |value: Option<&Value>| value.is_some_and(|v| !v.is_object() && !v.is_null());
+            let full = |value: Option<&Value>| value.and_then(Value::as_object).is_some_and(|map| !map.is_empty());
+            if odd(old) || odd(new) || !(full(old) || full(new)) {
+                return (leaf(old, new), found);
+            }
+            objects(old, new, atom, &mut found);
+        }
+        Atom::Set | Atom::Keyed(..) => {
+            let odd = |value: Option<&Value>| value.is_some_and(|v| !v.is_array() && !v.is_null());
+            let full = |value: Option<&Value>| value.and_then(Value::as_array).is_some_and(|items| !items.is_empty());
+            if odd(old) || odd(new) || !(full(old) || full(new)) {
+                return (leaf(old, new), found);
+            }
+            lists(old, new, atom, &mut found);
+        }
+        Atom::Leaf(_) => return (leaf(old, new), found),
+    }
+    let change = match (old, new) {
+        (None, _) => Change::Added,
+        (_, None) => Change::Removed,
+        _ => Change::Same,
+    };
+    (change, found)
+}
+
+fn objects(old: Option<&Value>, new: Option<&Value>, atom: Atom<'_>, found: &mut Comparison) {
+    static NULL: Value = Value::Null;
+    let old_map = old.and_then(Value::as_object);
+    let new_map = new.and_then(Value::as_object);
+    let mut visit = |key: &str, old_value: Option<&Value>, new_value: Option<&Value>| {
+        let container = |value: Option<&Value>| value.is_some_and(|v| v.is_object() || v.is_array());
+        let implied = |present: bool, own, other| match own {
+            None if present && container(other) && atom.always_has(key) => Some(&NULL),
+            own => own,
+        };
+        let old_side = implied(old.is_some(), old_value, new_value);
+        let new_side = implied(new.is_some(), new_value, old_value);
+        let (change, below) = walk(old_side, new_side, atom.child(key).0);
+        found.attach(Element::field(key), change, below);
+    };
+    for (key, value) in new_map.into_iter().flatten() {
+        visit(key, old_map.and_then(|map| map.get(key)), Some(value));
+    }
+    let gone = |key: &String| new_map.is_none_or(|map: &Map<String, Value>| !map.contains_key(key));
+    for (key, value) in old_map.into_iter().flatten().filter(|(key, _)| gone(key)) {
+        visit(key, Some(value), None);
+    }
+}
+
+fn lists(old: Option<&Value>, new: Option<&Value>, atom: Atom<'_>, found: &mut Comparison) {
+    let mut pairs: BTreeMap<Element, (Option<&Value>, Option<&Value>)> = BTreeMap::new();
+    for item in old.and_then(Value::as_array).into_iter().flatten() {
+        pairs
+            .entry(atom.element_lenient(item))
+            .or_default()
+            .0
+            .get_or_insert(item);
+    }
+    for item in new.and_then(Value::as_array).into_iter().flatten() {
+        pairs
+            .entry(atom.element_lenient(item))
+            .or_default()
+            .1
+            .get_or_insert(item);
+    }
+    for (element, (old, new)) in pairs {
+        let (change, below) = walk(old, new, atom.item());
+        found.attach(element, change, below);
+    }
+}
