@@ -1,1 +1,13 @@
-//! (being built)
+//! What the tests of the whole house share: driving the real binaries, and waiting for conditions instead of for the clock.
+//!
+//! ```text
+//! tests/lab/       three nodes on real containerd, driven by kubectl and timonctl     (make test-lab)
+//! tests/wire.rs    the real server binary on a free port, driven by kubectl and timonctl
+//! tests/simulation.rs   every component in one process on a paused clock, with faults and a seed
+//! ```
+
+pub mod binaries;
+pub mod eventually;
+
+pub use binaries::{Tool, kubectl, timonctl, timonel};
+pub use eventually::eventually;
