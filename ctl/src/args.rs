@@ -65,6 +65,8 @@ pub(crate) struct Connection {
 pub(crate) enum Command {
     /// Display one or many resources
     Get(commands::get::Get),
+    /// Apply a configuration to objects by file
+    Apply(commands::apply::Apply),
     /// Delete resources by file, by type and name, or by label selector
     Delete(commands::delete::Delete),
     /// Update the labels of objects

@@ -12,6 +12,8 @@ use crate::error::Failure;
 pub(crate) struct Manifest {
     pub(crate) object: Value,
     pub(crate) source: String,
+    /// Paths of keys that stood twice in one mapping; the last one counts in `object`.
+    pub(crate) duplicates: Vec<String>,
 }
 
 impl Manifest {
@@ -98,8 +100,7 @@ fn parse(text: &str, source: &str, manifests: &mut Vec<Manifest>) -> Result<(), 
     let documents = timonel_api::decode::yaml_documents(text.as_bytes())
         .map_err(|error| Failure::usage(format!("error parsing {source}: {error}")))?;
     for document in documents {
-        // The last of duplicate keys counts here; the server, which gets the whole document, is the one to complain.
-        let object = document.value;
+        let (object, duplicates) = (document.value, document.duplicates);
         if object.is_null() {
             continue;
         }
@@ -108,6 +109,7 @@ fn parse(text: &str, source: &str, manifests: &mut Vec<Manifest>) -> Result<(), 
                 manifests.extend(items.iter().map(|item| Manifest {
                     object: item.clone(),
                     source: source.to_owned(),
+                    duplicates: duplicates.clone(),
                 }));
             }
             continue;
@@ -122,6 +124,7 @@ fn parse(text: &str, source: &str, manifests: &mut Vec<Manifest>) -> Result<(), 
         manifests.push(Manifest {
             object,
             source: source.to_owned(),
+            duplicates,
         });
     }
     Ok(())

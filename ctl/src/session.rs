@@ -171,14 +171,6 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// A GET that asks for a table.
-    pub(crate) fn table(path: &'a str) -> Self {
-        Self {
-            accept: TABLE,
-            ..Self::get(path)
-        }
-    }
-
     /// A request that carries JSON.
     pub(crate) fn with_json(method: Method, path: &'a str, body: &Value) -> Self {
         Self {

@@ -1,10 +1,12 @@
 //! A file per verb, or per family of verbs that are one idea.
 
+pub(crate) mod apply;
 pub(crate) mod cluster;
 pub(crate) mod delete;
 pub(crate) mod get;
 pub(crate) mod metadata;
 pub(crate) mod scale;
+pub(crate) mod validate;
 
 use crate::args::{Cli, Command};
 use crate::error::Failure;
@@ -20,6 +22,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failure> {
     let session = Session::open(&cli.connection).await?;
     match cli.command {
         Command::Get(get) => get.run(&session).await,
+        Command::Apply(apply) => apply.run(&session).await,
         Command::Delete(delete) => delete.run(&session).await,
         Command::Label(change) => change.run(&session, metadata::LABEL).await,
         Command::Annotate(change) => change.run(&session, metadata::ANNOTATE).await,

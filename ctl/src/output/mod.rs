@@ -12,7 +12,7 @@ use crate::error::Failure;
 
 /// What `-o` asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// The server's table.
     #[default]
     Table,
