@@ -20,6 +20,7 @@ fn main() -> anyhow::Result<()> {
             let out = root.join("api/src/facts/generated");
             std::fs::create_dir_all(&out)?;
             facts::generate(&reference, &out)?;
+            facts::generate_described(&reference, &root.join("apiserver/src/openapi/generated.rs"))?;
             resources::generate(&reference, &out)
         }
         _ => bail!("usage: xtask facts [FOLDER-OF-THE-REFERENCE]"),

@@ -115,6 +115,7 @@ fn parse_field(line: &'static str) -> Option<Field> {
         map_type: None,
         default: None,
         element_default: None,
+        leaf_name: leaf_name(ty.trim_start_matches(['[', '{'])),
     };
     let mut keys = Vec::new();
     for (letter, value) in words.filter_map(|word| word.split_once(':')) {
@@ -184,7 +185,25 @@ fn parse_type(word: &'static str) -> Type {
         "time" => Scalar::Time,
         "microtime" => Scalar::MicroTime,
         "bytes" => Scalar::Bytes,
-        "object" => return Type::RawObject,
+        "object" | "fieldsv1" | "rawextension" | "patch" => return Type::RawObject,
         _ => return Type::Any,
+    })
+}
+
+/// Types that marshal themselves in Go have names in OpenAPI documents, too.
+fn leaf_name(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "quantity" => "io.k8s.apimachinery.pkg.api.resource.Quantity",
+        "intorstring" => "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
+        "time" => "io.k8s.apimachinery.pkg.apis.meta.v1.Time",
+        "microtime" => "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime",
+        "fieldsv1" => "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1",
+        "patch" => "io.k8s.apimachinery.pkg.apis.meta.v1.Patch",
+        "rawextension" => "io.k8s.apimachinery.pkg.runtime.RawExtension",
+        "json" => "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON",
+        "schemaorarray" => "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray",
+        "schemaorbool" => "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrBool",
+        "schemaorstrings" => "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray",
+        _ => return None,
     })
 }

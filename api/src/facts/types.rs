@@ -64,6 +64,9 @@ pub struct Field {
     pub default: Option<&'static str>,
     /// The default of the list's items or the map's values, as JSON text.
     pub element_default: Option<&'static str>,
+    /// Upstream's name of the innermost type, where that is a type with a name of its own that is no [`Schema`] here:
+    /// `io.k8s.apimachinery.pkg.runtime.RawExtension`.
+    pub leaf_name: Option<&'static str>,
 }
 
 impl Field {

@@ -1,0 +1,166 @@
+use serde_json::Value;
+
+use super::*;
+
+fn get(path: &str) -> Value {
+    serde_json::from_slice(&serve(path, "").unwrap().body).unwrap()
+}
+
+/// Takes the prose out, so that facts can be compared.
+fn facts(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => map
+            .iter()
+            .filter(|(key, value)| *key != "description" || !value.is_string())
+            .map(|(key, value)| (key.clone(), facts(value)))
+            .collect(),
+        // Which fields are required is a set; upstream lists it in the order of its source code.
+        Value::Array(items) if items.iter().all(Value::is_string) => {
+            let mut items: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
+            items.sort_unstable();
+            items.into()
+        }
+        Value::Array(items) => items.iter().map(facts).collect(),
+        other => other.clone(),
+    }
+}
+
+#[test]
+fn the_index_points_to_every_document() {
+    let index = get("/openapi/v3");
+    let paths = index["paths"].as_object().unwrap();
+    assert_eq!(paths.len(), GroupVersion::all().len());
+    for (path, entry) in paths {
+        let url = entry["serverRelativeURL"].as_str().unwrap();
+        let (address, hash) = url.split_once("?hash=").unwrap();
+        assert_eq!(address, format!("/openapi/v3/{path}"));
+        assert_eq!(hash.len(), 128);
+        assert!(serve(address, "").is_some(), "{address}");
+    }
+    assert_eq!(serve("/openapi/v3/apis/nope/v1", ""), None);
+    assert_eq!(serve("/openapi/v4", ""), None);
+}
+
+#[test]
+fn explain_finds_a_container_and_its_words() {
+    let document = get("/openapi/v3/api/v1");
+    let schemas = &document["components"]["schemas"];
+    let pod = &schemas["io.k8s.api.core.v1.Pod"];
+    assert_eq!(
+        pod["x-kubernetes-group-version-kind"],
+        json!([{"group": "", "version": "v1", "kind": "Pod"}])
+    );
+    let containers = &schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
+    assert_eq!(
+        containers["items"]["$ref"],
+        "#/components/schemas/io.k8s.api.core.v1.Container"
+    );
+    assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
+    assert_eq!(containers["x-kubernetes-list-map-keys"], json!(["name"]));
+    assert!(containers["description"].as_str().unwrap().len() > 50);
+    assert!(schemas["io.k8s.api.core.v1.Container"]["description"].is_string());
+}
+
+#[test]
+fn kubectl_learns_that_fields_are_validated_by_the_server() {
+    let document = get("/openapi/v3/apis/apps/v1");
+    let patch = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
+    let names: Vec<&str> = patch["parameters"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["dryRun", "fieldManager", "fieldValidation", "force"]);
+    assert_eq!(patch["x-kubernetes-group-version-kind"]["kind"], "Deployment");
+    assert_eq!(patch["operationId"], "patchAppsV1NamespacedDeployment");
+}
+
+#[test]
+fn every_reference_of_every_document_resolves() {
+    fn references(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(map) => {
+                found.extend(map.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                map.values().for_each(|value| references(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+    let mut documents: Vec<Value> = GroupVersion::all().iter().map(group_version_document).collect();
+    documents.push(get("/openapi/v2"));
+    for document in &documents {
+        let mut found = Vec::new();
+        references(document, &mut found);
+        assert!(found.len() > 20);
+        for reference in found {
+            assert!(document.pointer(&reference[1..]).is_some(), "{reference}");
+        }
+    }
+}
+
+#[test]
+fn protobuf_is_for_those_who_ask_for_it() {
+    assert_eq!(serve("/openapi/v2", V2_PROTOBUF).unwrap().content_type, V2_PROTOBUF);
+    assert_eq!(
+        serve("/openapi/v2", "application/json, */*").unwrap().content_type,
+        "application/json"
+    );
+    let binary = serve("/openapi/v2", V2_PROTOBUF).unwrap().body;
+    assert!(binary.starts_with(b"\x0a\x032.0\x12"), "{:?}", &binary[..20]);
+}
+
+#[test]
+fn every_type_has_a_description() {
+    let document = get("/openapi/v3/apis/apps/v1");
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        if !["Patch", "WatchEvent"].iter().any(|known| name.ends_with(known)) {
+            assert!(schema["description"].is_string(), "{name}");
+        }
+    }
+}
+
+/// Upstream's own documents lie beside the repository on development machines.
+#[test]
+fn documents_state_upstreams_facts() {
+    let folder =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/reference/kubernetes-1.36/openapi-v3");
+    if !folder.exists() {
+        return;
+    }
+    let mut differences = Vec::new();
+    for version in GroupVersion::all() {
+        let name = format!("{}_openapi.json", version.path().replace('/', "__"));
+        let theirs: Value = serde_json::from_slice(&std::fs::read(folder.join(&name)).unwrap()).unwrap();
+        let ours = group_version_document(&version);
+        for part in ["/components/schemas", "/paths"] {
+            let (ours, theirs) = (facts(ours.pointer(part).unwrap()), facts(theirs.pointer(part).unwrap()));
+            let (ours, theirs) = (ours.as_object().unwrap(), theirs.as_object().unwrap());
+            for (key, value) in theirs {
+                if version.group == "autoscaling" && key.contains("horizontalpodautoscalers") && version.version == "v1"
+                {
+                    continue;
+                }
+                match ours.get(key) {
+                    None => differences.push(format!("{name} lacks {key}")),
+                    Some(our) if our != value => {
+                        differences.push(format!("{name} {key}\n  ours   {our}\n  theirs {value}"))
+                    }
+                    _ => {}
+                }
+            }
+            differences.extend(
+                ours.keys()
+                    .filter(|key| !theirs.contains_key(*key))
+                    .map(|key| format!("{name} has {key}")),
+            );
+        }
+    }
+    assert!(
+        differences.is_empty(),
+        "{} differences:\n{}",
+        differences.len(),
+        differences[..differences.len().min(40)].join("\n")
+    );
+}
