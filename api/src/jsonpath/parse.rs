@@ -2,314 +2,320 @@
 
 use serde_json::Value;
 
-use super::{Comparison, JsonPathError, MAX_DEPTH, Node, Operand, Step};
+use super::{Comparison, JsonPathError, MAX_DEPTH, Node, Slice, Step};
+
+/// What an action turns out to be.
+enum Action {
+    Steps(Vec<Step>),
+    Range(Vec<Step>),
+    End,
+}
+
+/// A `{range}` that waits for its `{end}`, with what stood before it.
+struct Open {
+    before: Vec<Node>,
+    steps: Vec<Step>,
+}
 
 /// Parses a whole template.
 pub(super) fn template(text: &str) -> Result<Vec<Node>, JsonPathError> {
-    let mut stack: Vec<(Vec<Node>, Option<(bool, Vec<Step>)>)> = vec![(Vec::new(), None)];
+    let mut open: Vec<Open> = Vec::new();
+    let mut nodes = Vec::new();
     let mut rest = text;
-    while !rest.is_empty() {
-        let Some(open) = rest.find('{') else {
-            push(&mut stack, Node::Text(rest.to_owned()));
-            break;
+    while let Some(brace) = rest.find('{') {
+        if brace > 0 {
+            nodes.push(Node::Text(rest[..brace].to_owned()));
+        }
+        let (action, after) = action(&rest[brace + 1..], 0)?;
+        rest = after;
+        match action {
+            Action::Steps(steps) => nodes.push(Node::Action(steps)),
+            Action::Range(steps) => {
+                if open.len() >= MAX_DEPTH {
+                    return Err(JsonPathError::TooDeep);
+                }
+                let before = std::mem::take(&mut nodes);
+                open.push(Open { before, steps });
+            }
+            Action::End => {
+                let Open { before, steps } = open.pop().ok_or(JsonPathError::NotInRange)?;
+                let body = std::mem::replace(&mut nodes, before);
+                nodes.push(Node::Range { steps, body });
+            }
+        }
+    }
+    if !rest.is_empty() {
+        nodes.push(Node::Text(rest.to_owned()));
+    }
+    // A range that is never ended goes on to the end of the template.
+    while let Some(Open { before, steps }) = open.pop() {
+        let body = std::mem::replace(&mut nodes, before);
+        nodes.push(Node::Range { steps, body });
+    }
+    Ok(nodes)
+}
+
+/// Parses a text as if it stood in braces.
+fn inner(text: &str, depth: usize) -> Result<Vec<Step>, JsonPathError> {
+    if depth > MAX_DEPTH {
+        return Err(JsonPathError::TooDeep);
+    }
+    let braced = format!("{text}}}");
+    match action(&braced, depth)?.0 {
+        Action::Steps(steps) => Ok(steps),
+        Action::Range(_) => Err(JsonPathError::Identifier("range".to_owned())),
+        Action::End => Err(JsonPathError::Identifier("end".to_owned())),
+    }
+}
+
+fn is_word(c: char) -> bool {
+    c == '_' || c.is_alphanumeric()
+}
+
+/// Whether a character ends a name.
+fn ends_name(c: char) -> bool {
+    " \t\r\n.,[]$@{}".contains(c)
+}
+
+/// Parses an action behind its opening brace; returns what stands behind its closing brace.
+fn action(text: &str, depth: usize) -> Result<(Action, &str), JsonPathError> {
+    let mut steps = Vec::new();
+    let mut range = false;
+    let mut ends = false;
+    let mut rest = text;
+    loop {
+        if let Some(after) = rest.strip_prefix('}') {
+            return Ok(match (ends, range) {
+                (true, _) => (Action::End, after),
+                (false, true) => (Action::Range(steps), after),
+                (false, false) => (Action::Steps(steps), after),
+            });
+        }
+        if let Some(after) = rest.strip_prefix("[?(") {
+            rest = filter(after, depth, &mut steps)?;
+            continue;
+        }
+        if let Some(after) = rest.strip_prefix("..") {
+            if steps.last() == Some(&Step::Recursive) {
+                return Err(JsonPathError::RecursiveTwice);
+            }
+            steps.push(Step::Recursive);
+            rest = after;
+            if rest.starts_with(is_word) {
+                rest = field(rest, &mut steps);
+            }
+            continue;
+        }
+        let Some(c) = rest.chars().next().filter(|c| !matches!(c, '\n' | '\r')) else {
+            return Err(JsonPathError::Unclosed);
         };
-        if open > 0 {
-            push(&mut stack, Node::Text(rest[..open].to_owned()));
-        }
-        let close = action_end(&rest[open + 1..])?;
-        let action = rest[open + 1..open + 1 + close].trim();
-        rest = &rest[open + 1 + close + 1..];
-        if action == "end" {
-            let (body, range) = stack.pop().ok_or(JsonPathError::NotInRange)?;
-            let (from_root, steps) = range.ok_or(JsonPathError::NotInRange)?;
-            push(&mut stack, Node::Range { from_root, steps, body });
-        } else if let Some(path) = action.strip_prefix("range ") {
-            if stack.len() >= MAX_DEPTH {
-                return Err(JsonPathError::TooDeep);
+        let after = &rest[c.len_utf8()..];
+        rest = match c {
+            ' ' | '@' | '$' => after,
+            '[' => array(after, depth, &mut steps)?,
+            '"' | '\'' => quoted(rest, c, &mut steps)?,
+            '.' => field(after, &mut steps),
+            '+' | '-' | '0'..='9' => number(rest, &mut steps)?,
+            c if is_word(c) => {
+                let end = rest.find(ends_name).unwrap_or(rest.len());
+                match &rest[..end] {
+                    "true" => steps.push(Step::Literal(Value::Bool(true))),
+                    "false" => steps.push(Step::Literal(Value::Bool(false))),
+                    "range" if steps.is_empty() => range = true,
+                    "end" => ends = true,
+                    other => return Err(JsonPathError::Identifier(other.to_owned())),
+                }
+                &rest[end..]
             }
-            let mut parser = Parser {
-                text: path.trim(),
-                depth: 0,
-            };
-            let range = parser.path()?;
-            stack.push((Vec::new(), Some(range)));
+            c => {
+                return Err(JsonPathError::Unexpected(format!("U+{:04X} '{c}'", u32::from(c))));
+            }
+        };
+    }
+}
+
+/// A field's name, behind its dot; a backslash takes the next character as it is, so that `kubernetes\.io/hostname` is one name.
+fn field<'a>(text: &'a str, steps: &mut Vec<Step>) -> &'a str {
+    let mut escaped = false;
+    let end = text.char_indices().find(|(_, c)| {
+        let ends = !escaped && ends_name(*c);
+        escaped = !escaped && *c == '\\';
+        ends
+    });
+    let end = end.map_or(text.len(), |(at, _)| at);
+    let name = &text[..end];
+    if name == "*" {
+        steps.push(Step::Wildcard);
+    } else if !name.is_empty() {
+        steps.push(Step::Field(name.replace('\\', "")));
+    }
+    &text[end..]
+}
+
+fn number<'a>(text: &'a str, steps: &mut Vec<Step>) -> Result<&'a str, JsonPathError> {
+    let sign = usize::from(text.starts_with(['+', '-']));
+    let digits = text[sign..].find(|c: char| c != '.' && !c.is_ascii_digit());
+    let end = digits.map_or(text.len(), |at| at + sign);
+    let word = &text[..end];
+    let value = match word.parse::<i64>() {
+        Ok(number) => Value::from(number),
+        Err(_) => word
+            .parse::<f64>()
+            .ok()
+            .and_then(serde_json::Number::from_f64)
+            .map(Value::Number)
+            .ok_or_else(|| JsonPathError::BadNumber(word.to_owned()))?,
+    };
+    steps.push(Step::Literal(value));
+    Ok(&text[end..])
+}
+
+fn quoted<'a>(text: &'a str, quote: char, steps: &mut Vec<Step>) -> Result<&'a str, JsonPathError> {
+    let mut escaped = false;
+    let end = text[1..].char_indices().find(|(_, c)| {
+        let ends = !escaped && (*c == quote || *c == '\n');
+        escaped = !escaped && *c == '\\';
+        ends
+    });
+    let Some((at, c)) = end.filter(|(_, c)| *c == quote) else {
+        return Err(JsonPathError::Unterminated("quoted string"));
+    };
+    let inside = &text[1..=at];
+    let plain = unquote(inside).ok_or_else(|| JsonPathError::BadQuote(format!("{quote}{inside}{quote}")))?;
+    steps.push(Step::Literal(Value::String(plain)));
+    Ok(&text[1 + at + c.len_utf8()..])
+}
+
+/// Go's escape sequences.
+fn unquote(text: &str) -> Option<String> {
+    let mut plain = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            plain.push(c);
+            continue;
+        }
+        let escape = chars.next()?;
+        plain.push(match escape {
+            'a' => '\x07',
+            'b' => '\x08',
+            'f' => '\x0c',
+            'n' => '\n',
+            'r' => '\r',
+            't' => '\t',
+            'v' => '\x0b',
+            '\\' | '\'' | '"' => escape,
+            'x' | 'u' | 'U' => {
+                let digits = match escape {
+                    'x' => 2,
+                    'u' => 4,
+                    _ => 8,
+                };
+                let hex: String = chars.by_ref().take(digits).collect();
+                if hex.len() != digits {
+                    return None;
+                }
+                char::from_u32(u32::from_str_radix(&hex, 16).ok()?)?
+            }
+            _ => return None,
+        });
+    }
+    Some(plain)
+}
+
+/// What stands in brackets: `*`, an index, a slice, a name in quotes, or several of them.
+fn array<'a>(text: &'a str, depth: usize, steps: &mut Vec<Step>) -> Result<&'a str, JsonPathError> {
+    let end = text.find([']', '\n']).filter(|at| text[*at..].starts_with(']'));
+    let end = end.ok_or(JsonPathError::Unterminated("array"))?;
+    let (inside, after) = (&text[..end], &text[end + 1..]);
+    if inside.contains(',') {
+        let parts = inside
+            .split(',')
+            .map(|part| inner(&format!("[{}]", part.trim_matches(' ')), depth + 1));
+        steps.push(Step::Union(parts.collect::<Result<_, _>>()?));
+        return Ok(after);
+    }
+    let name = inside.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+    if let Some(name) = name.filter(|name| !name.contains('\'')) {
+        steps.extend(inner(&format!(".{name}"), depth + 1)?);
+        return Ok(after);
+    }
+    steps.push(Step::Slice(slice(inside)?));
+    Ok(after)
+}
+
+fn slice(inside: &str) -> Result<Slice, JsonPathError> {
+    let wrong = || JsonPathError::BadIndex(inside.to_owned());
+    let parts: Vec<&str> = if inside == "*" {
+        vec!["", ""]
+    } else {
+        inside.split(':').collect()
+    };
+    if parts.len() > 3 {
+        return Err(wrong());
+    }
+    let number = |at: usize| match parts.get(at) {
+        None | Some(&"") => Ok(None),
+        Some(text) if text.starts_with('+') => Err(wrong()),
+        Some(text) => text.parse::<i64>().map(Some).map_err(|_| wrong()),
+    };
+    let (from, to) = (number(0)?, number(1)?);
+    let single = parts.len() == 1;
+    Ok(Slice {
+        from,
+        to: if single {
+            Some(from.unwrap_or(0).saturating_add(1))
         } else {
-            for node in (Parser { text: action, depth: 0 }).action()? {
-                push(&mut stack, node);
-            }
-        }
-    }
-    match (stack.pop(), stack.is_empty()) {
-        (Some((nodes, None)), true) => Ok(nodes),
-        _ => Err(JsonPathError::Unterminated("range")),
-    }
+            to
+        },
+        step: number(2)?,
+        single,
+    })
 }
 
-fn push(stack: &mut [(Vec<Node>, Option<(bool, Vec<Step>)>)], node: Node) {
-    if let Some((nodes, _)) = stack.last_mut() {
-        nodes.push(node);
-    }
-}
-
-/// Finds the brace that closes an action, past quotes.
-fn action_end(text: &str) -> Result<usize, JsonPathError> {
-    let (mut quote, mut escaped) = (None, false);
-    for (at, c) in text.char_indices() {
-        match (quote, c) {
-            _ if escaped => escaped = false,
-            (_, '\\') => escaped = true,
-            (Some(open), c) if c == open => quote = None,
-            (Some(_), _) => {}
-            (None, '"' | '\'') => quote = Some(c),
-            (None, '}') => return Ok(at),
+/// What stands between `[?(` and `)]`.
+fn filter<'a>(text: &'a str, depth: usize, steps: &mut Vec<Step>) -> Result<&'a str, JsonPathError> {
+    let mut quote = None;
+    let mut escaped = false;
+    let end = text.char_indices().find(|(_, c)| {
+        let (was_escaped, was_quoted) = (escaped, quote);
+        escaped = !escaped && *c == '\\';
+        match c {
+            '"' | '\'' if was_quoted.is_none() => quote = Some(*c),
+            c if was_quoted == Some(*c) && !was_escaped => quote = None,
             _ => {}
         }
-    }
-    Err(JsonPathError::Unclosed)
-}
-
-struct Parser<'a> {
-    text: &'a str,
-    depth: usize,
-}
-
-impl Parser<'_> {
-    fn action(&mut self) -> Result<Vec<Node>, JsonPathError> {
-        let mut nodes = Vec::new();
-        while !self.text.trim_start().is_empty() {
-            self.text = self.text.trim_start();
-            if self.text.starts_with(['"', '\'']) {
-                nodes.push(Node::Text(self.quoted()?));
-            } else {
-                let (from_root, steps) = self.path()?;
-                nodes.push(Node::Path { from_root, steps });
-            }
-        }
-        Ok(nodes)
-    }
-
-    fn quoted(&mut self) -> Result<String, JsonPathError> {
-        let mut chars = self.text.char_indices();
-        let quote = chars.next().map(|(_, c)| c);
-        let mut out = String::new();
-        while let Some((at, c)) = chars.next() {
-            if Some(c) == quote {
-                self.text = &self.text[at + c.len_utf8()..];
-                return Ok(out);
-            }
-            if c != '\\' {
-                out.push(c);
-                continue;
-            }
-            match chars.next().map(|(_, c)| c) {
-                Some('n') => out.push('\n'),
-                Some('t') => out.push('\t'),
-                Some('r') => out.push('\r'),
-                Some(other) => out.push(other),
-                None => break,
-            }
-        }
-        Err(JsonPathError::Unterminated("quoted string"))
-    }
-
-    /// Reads `$.a.b[0]`, `@.a`, `.a`, `a.b`, `[*]`.
-    fn path(&mut self) -> Result<(bool, Vec<Step>), JsonPathError> {
-        let mut from_root = false;
-        if let Some(rest) = self.text.strip_prefix('$') {
-            (from_root, self.text) = (true, rest);
-        } else if let Some(rest) = self.text.strip_prefix('@') {
-            self.text = rest;
-        } else if self.text.starts_with(|c: char| c.is_alphanumeric() || c == '_') {
-            let name = self.name()?;
-            let mut steps = vec![Step::Field(name)];
-            self.steps(&mut steps)?;
-            return Ok((false, steps));
-        }
-        let mut steps = Vec::new();
-        self.steps(&mut steps)?;
-        Ok((from_root, steps))
-    }
-
-    fn steps(&mut self, steps: &mut Vec<Step>) -> Result<(), JsonPathError> {
-        let start = steps.len();
-        loop {
-            if let Some(rest) = self.text.strip_prefix("..") {
-                self.text = rest;
-                steps.push(Step::Recursive);
-                if self.text.starts_with('[') {
-                    continue;
-                }
-                self.field(steps)?;
-            } else if let Some(rest) = self.text.strip_prefix('.') {
-                self.text = rest;
-                if self.text.is_empty() || self.text.starts_with(['[', ' ', ')', ']']) {
-                    continue;
-                }
-                self.field(steps)?;
-            } else if let Some(rest) = self.text.strip_prefix('[') {
-                self.text = rest;
-                steps.push(self.bracket()?);
-            } else if steps.len() == start
-                && start == 0
-                && !self.text.is_empty()
-                && !self.text.starts_with([' ', ')', '=', '!', '<', '>'])
-            {
-                return Err(JsonPathError::Unexpected(self.text.chars().take(1).collect()));
-            } else {
-                return Ok(());
-            }
-        }
-    }
-
-    fn field(&mut self, steps: &mut Vec<Step>) -> Result<(), JsonPathError> {
-        if let Some(rest) = self.text.strip_prefix('*') {
-            self.text = rest;
-            steps.push(Step::Wildcard);
-        } else {
-            steps.push(Step::Field(self.name()?));
-        }
-        Ok(())
-    }
-
-    /// A field's name; a backslash takes the next character as it is, so that `kubernetes\.io/hostname` is one name.
-    fn name(&mut self) -> Result<String, JsonPathError> {
-        let mut out = String::new();
-        let mut chars = self.text.char_indices();
-        let mut end = self.text.len();
-        while let Some((at, c)) = chars.next() {
-            match c {
-                '\\' => out.extend(chars.next().map(|(_, c)| c)),
-                '.' | '[' | ']' | ' ' | ')' | '(' | '=' | '!' | '<' | '>' | ',' | '"' | '\'' | '{' | '}' | '$'
-                | '@' | '*' => {
-                    end = at;
-                    break;
-                }
-                c => out.push(c),
-            }
-        }
-        if end == 0 {
-            return Err(JsonPathError::Unexpected(self.text.chars().take(1).collect()));
-        }
-        self.text = &self.text[end..];
-        Ok(out)
-    }
-
-    fn bracket(&mut self) -> Result<Step, JsonPathError> {
-        if let Some(rest) = self.text.strip_prefix("?(") {
-            self.text = rest;
-            self.depth += 1;
-            if self.depth > MAX_DEPTH {
-                return Err(JsonPathError::TooDeep);
-            }
-            let step = self.filter()?;
-            self.depth -= 1;
-            self.text = self
-                .text
-                .strip_prefix(")]")
-                .ok_or(JsonPathError::Unterminated("filter"))?;
-            return Ok(step);
-        }
-        let mut parts = Vec::new();
-        loop {
-            self.text = self.text.trim_start();
-            if self.text.starts_with(['"', '\'']) {
-                parts.push(Step::Field(self.quoted()?));
-            } else {
-                let end = self.text.find([',', ']']).ok_or(JsonPathError::Unterminated("array"))?;
-                let part = self.text[..end].trim();
-                parts.push(index(part)?);
-                self.text = &self.text[end..];
-            }
-            self.text = self.text.trim_start();
-            if let Some(rest) = self.text.strip_prefix(',') {
-                self.text = rest;
-            } else {
-                self.text = self
-                    .text
-                    .strip_prefix(']')
-                    .ok_or(JsonPathError::Unterminated("array"))?;
-                break;
-            }
-        }
-        Ok(if parts.len() == 1 {
-            parts.remove(0)
-        } else {
-            Step::Union(parts)
-        })
-    }
-
-    fn filter(&mut self) -> Result<Step, JsonPathError> {
-        let left = self.operand()?;
-        self.text = self.text.trim_start();
-        const COMPARISONS: [(&str, Comparison); 6] = [
-            ("==", Comparison::Equal),
-            ("!=", Comparison::NotEqual),
-            ("<=", Comparison::LessOrEqual),
-            (">=", Comparison::GreaterOrEqual),
-            ("<", Comparison::Less),
-            (">", Comparison::Greater),
-        ];
-        for (sign, comparison) in COMPARISONS {
-            if let Some(rest) = self.text.strip_prefix(sign) {
-                self.text = rest;
-                let right = self.operand()?;
-                self.text = self.text.trim_start();
-                return Ok(Step::Filter {
-                    left,
-                    test: Some((comparison, right)),
-                });
-            }
-        }
-        Ok(Step::Filter { left, test: None })
-    }
-
-    fn operand(&mut self) -> Result<Operand, JsonPathError> {
-        self.text = self.text.trim_start();
-        if self.text.starts_with(['"', '\'']) {
-            return Ok(Operand::Literal(Value::String(self.quoted()?)));
-        }
-        if self.text.starts_with(['@', '$', '.']) {
-            let (from_root, steps) = self.path()?;
-            return Ok(Operand::Path { from_root, steps });
-        }
-        let end = self
-            .text
-            .find([' ', ')', '=', '!', '<', '>'])
-            .ok_or(JsonPathError::Unterminated("filter"))?;
-        let word = &self.text[..end];
-        let literal = serde_json::from_str(word).map_err(|_| JsonPathError::Unexpected(word.to_owned()))?;
-        self.text = &self.text[end..];
-        Ok(Operand::Literal(literal))
-    }
-}
-
-/// `*`, `3`, `-1`, `1:3`, `::2`, or a bare name.
-fn index(part: &str) -> Result<Step, JsonPathError> {
-    let wrong = || JsonPathError::BadIndex(part.to_owned());
-    if part == "*" {
-        return Ok(Step::Wildcard);
-    }
-    if let Ok(index) = part.parse() {
-        return Ok(Step::Index(index));
-    }
-    let pieces: Vec<&str> = part.split(':').collect();
-    if !(2..=3).contains(&pieces.len()) {
-        return Err(wrong());
-    }
-    let number = |text: &str| {
-        if text.is_empty() {
-            Ok(None)
-        } else {
-            text.parse().map(Some).map_err(|_| wrong())
-        }
+        matches!(c, '\n') || (*c == ')' && was_quoted.is_none())
+    });
+    let Some((end, ')')) = end else {
+        return Err(JsonPathError::Unterminated("filter"));
     };
-    let step = pieces.get(2).map_or(Ok(None), |text| number(text))?.unwrap_or(1);
-    if step <= 0 {
-        return Err(wrong());
-    }
-    Ok(Step::Slice {
-        from: number(pieces[0])?,
-        to: number(pieces[1])?,
-        step,
-    })
+    let inside = &text[..end];
+    let after = text[end + 1..].strip_prefix(']').ok_or(JsonPathError::UnclosedFilter)?;
+    let signs = |c: char| "!<>=".contains(c);
+    let split = inside.find(signs).filter(|at| *at > 0).and_then(|at| {
+        let length = inside[at..].find(|c| !signs(c))?;
+        Some((&inside[..at], &inside[at..at + length], &inside[at + length..]))
+    });
+    steps.push(match split {
+        None => Step::Filter {
+            left: inner(inside, depth + 1)?,
+            operator: None,
+            right: Vec::new(),
+        },
+        Some((left, operator, right)) => Step::Filter {
+            left: inner(left, depth + 1)?,
+            operator: Some(match operator {
+                "==" => Comparison::Equal,
+                "!=" => Comparison::NotEqual,
+                "<" => Comparison::Less,
+                "<=" => Comparison::LessOrEqual,
+                ">" => Comparison::Greater,
+                ">=" => Comparison::GreaterOrEqual,
+                other => return Err(JsonPathError::Operator(other.to_owned())),
+            }),
+            right: inner(right, depth + 1)?,
+        },
+    });
+    Ok(after)
 }
