@@ -81,6 +81,7 @@ impl EmbeddedStore {
             clock: config.clock,
             garbage: loaded.garbage.into(),
             failure,
+            last_apply: std::time::Duration::ZERO,
             looked,
         };
         std::thread::Builder::new()
