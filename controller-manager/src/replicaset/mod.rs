@@ -1,0 +1,103 @@
+//! ReplicaSets: as many pods of a template as asked for.
+//!
+//! Upstream: `pkg/controller/replicaset`. Read-your-own-writes of the runner replaces its expectations.
+
+mod apply;
+mod observe;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use timonel_api::ObjectKey;
+use timonel_api::selector::LabelSelector;
+use timonel_client::events::Recorder;
+use timonel_client::runner::{Controller, Plan, ReconcileError, Source, Writes, key_of};
+
+use crate::context::Context;
+use crate::owner;
+pub(crate) use observe::{Failure, Observed};
+pub(crate) use plan::{Action, Because, plan};
+
+/// The controller.
+pub(crate) struct ReplicaSets {
+    context: Context,
+    recorder: Recorder,
+    /// What the last attempt to create or delete pods failed with, by uid; shown as a condition.
+    failures: Mutex<BTreeMap<String, Failure>>,
+}
+
+/// Runs the controller.
+pub(crate) fn start(context: Context) -> BoxFuture<'static, ()> {
+    let controller = ReplicaSets {
+        recorder: context.recorder("replicaset-controller"),
+        context: context.clone(),
+        failures: Mutex::default(),
+    };
+    Box::pin(context.run(controller, 5))
+}
+
+#[async_trait]
+impl Controller for ReplicaSets {
+    type Observed = Observed;
+    type Action = Action;
+    type Because = Because;
+
+    fn name(&self) -> &'static str {
+        "replicaset"
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        let caches = &self.context.caches;
+        let sets = caches.replica_sets.clone();
+        let concerned = move |pod: &Pod| {
+            let namespace = owner::namespace(&pod.metadata);
+            match owner::controller_of(&pod.metadata) {
+                Some(owner) if owner.kind == "ReplicaSet" => vec![ObjectKey::new(namespace, owner.name.clone())],
+                Some(_) => Vec::new(),
+                // An orphan concerns every set that would adopt it.
+                None => sets
+                    .list_in(namespace)
+                    .iter()
+                    .filter(|set| {
+                        let selector = set.spec.as_ref().map(|spec| &spec.selector);
+                        LabelSelector::from_optional(selector).matches_optional(pod.metadata.labels.as_ref())
+                    })
+                    .map(|set| key_of(&**set))
+                    .collect(),
+            }
+        };
+        vec![
+            Source::primary(&caches.replica_sets),
+            Source::new(&caches.pods, concerned),
+        ]
+    }
+
+    fn keys(&self) -> Vec<ObjectKey> {
+        self.context.caches.replica_sets.snapshot().keys().cloned().collect()
+    }
+
+    async fn observe(&self, key: &ObjectKey) -> Result<Option<Observed>, ReconcileError> {
+        Ok(self.observe_now(key))
+    }
+
+    fn plan(&self, observed: &Observed, now: Timestamp) -> Plan<Action, Because> {
+        plan(observed, now)
+    }
+
+    async fn apply(
+        &self,
+        _: &ObjectKey,
+        observed: &Observed,
+        plan: &Plan<Action, Because>,
+        writes: &mut Writes,
+    ) -> Result<(), ReconcileError> {
+        self.carry_out(observed, plan, writes).await
+    }
+}

@@ -1,0 +1,48 @@
+//! From a pod template to a pod.
+
+use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::owner;
+
+/// Makes the pod that a controller creates from its template; the API server makes up the rest of its name.
+pub(crate) fn pod_for<K>(controller: &K, template: Option<&PodTemplateSpec>) -> Option<Pod>
+where
+    K: kube::Resource<DynamicType = ()>,
+{
+    let template = template?;
+    let given = template.metadata.clone().unwrap_or_default();
+    Some(Pod {
+        metadata: ObjectMeta {
+            generate_name: Some(format!("{}-", owner::name(controller.meta()))),
+            namespace: controller.meta().namespace.clone(),
+            labels: given.labels,
+            annotations: given.annotations,
+            finalizers: given.finalizers,
+            owner_references: Some(vec![owner::controller_reference(controller)]),
+            ..ObjectMeta::default()
+        },
+        spec: template.spec.clone(),
+        status: None,
+    })
+}
+
+/// Returns what the server said, without the client's own words around it.
+pub(crate) fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => timonel_client::chain(other),
+    }
+}
+
+/// Tells whether an error says that the namespace is going away: then nobody needs to hear of it.
+pub(crate) fn is_namespace_terminating(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    status.code == 403
+        && status.details.as_ref().is_some_and(|details| {
+            details
+                .causes
+                .iter()
+                .any(|cause| cause.reason == "NamespaceTerminating")
+        })
+}

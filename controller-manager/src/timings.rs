@@ -1,0 +1,64 @@
+//! How long things take.
+
+use std::time::Duration;
+
+/// Every period and patience of the controllers. The defaults are upstream's; a lab shortens them.
+#[derive(Clone, Debug)]
+pub struct Timings {
+    /// How long a node may stay silent before it counts as not ready. Upstream (1.36): 50 s.
+    pub node_monitor_grace: Duration,
+    /// The same for a node that has never reported. Upstream: 60 s.
+    pub node_startup_grace: Duration,
+    /// How often silent nodes are looked at. Upstream: 5 s.
+    pub node_monitor_period: Duration,
+    /// The longest pause between attempts of any controller. Upstream: 1000 s.
+    pub max_backoff: Duration,
+    /// How often pods are looked through for garbage. Upstream: 20 s.
+    pub pod_gc_period: Duration,
+    /// How long a node must be gone before its pods go too. Upstream: 40 s.
+    pub pod_gc_quarantine: Duration,
+    /// How many terminated pods are kept. Upstream: 12500.
+    pub terminated_pod_threshold: usize,
+    /// How soon a namespace that is being emptied is looked at again.
+    pub namespace_retry: Duration,
+    /// How long a signed certificate is valid. Upstream: one year.
+    pub certificate_duration: Duration,
+    /// How long an eviction that a disruption budget granted may stay unseen. Upstream: 2 minutes.
+    pub disruption_timeout: Duration,
+    /// How often expired bootstrap tokens are looked for, at least.
+    pub token_cleanup_period: Duration,
+}
+
+impl Default for Timings {
+    fn default() -> Self {
+        Self {
+            node_monitor_grace: Duration::from_secs(50),
+            node_startup_grace: Duration::from_secs(60),
+            node_monitor_period: Duration::from_secs(5),
+            max_backoff: Duration::from_secs(1000),
+            pod_gc_period: Duration::from_secs(20),
+            pod_gc_quarantine: Duration::from_secs(40),
+            terminated_pod_threshold: 12_500,
+            namespace_retry: Duration::from_secs(1),
+            certificate_duration: Duration::from_secs(365 * 24 * 3600),
+            disruption_timeout: Duration::from_secs(120),
+            token_cleanup_period: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Timings {
+    /// The lab's: the story of a dead node fits in half a minute.
+    pub fn lab() -> Self {
+        Self {
+            node_monitor_grace: Duration::from_secs(6),
+            node_startup_grace: Duration::from_secs(10),
+            node_monitor_period: Duration::from_secs(1),
+            max_backoff: Duration::from_secs(10),
+            pod_gc_period: Duration::from_secs(2),
+            pod_gc_quarantine: Duration::from_secs(4),
+            namespace_retry: Duration::from_millis(300),
+            ..Self::default()
+        }
+    }
+}
