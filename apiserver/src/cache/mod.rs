@@ -1,0 +1,239 @@
+//! The watch caches: every object of every resource, fed by one watch on the store.
+//!
+//! ```text
+//! store.watch("/registry/") --> feed --> ResourceCache (persistent map + ring of events) --> subscriptions
+//!                                  \--> applied revision --> writers that wait to read their own writes
+//! ```
+//!
+//! *Guarantees.* Events reach all caches in revision order. Once [`Caches::wait_for`] of a revision has returned, every cache
+//! shows it. A watcher gets every event after its start once, in order, or is ended.
+
+mod feed;
+mod filter;
+mod object;
+mod resource;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+use timonel_api::resources::ResourceInfo;
+use timonel_api::{ObjectKey, Revision};
+use timonel_store::Store;
+use tokio::sync::watch;
+
+pub use feed::FeedError;
+pub use filter::Filter;
+pub use object::{Object, ObjectError, Shape, encode};
+pub use resource::{CacheEvent, Objects, ResourceCache, Snapshot, Subscription, TooOld, Trigger};
+
+use crate::error::ApiError;
+use crate::reader::ObjectReader;
+use crate::resources::{Strategy, strategy};
+
+/// Where all objects are kept in the store.
+pub const ROOT: &str = "/registry/";
+
+/// Resources whose parsed objects stay in memory because authorization and admission read them at every request.
+const KEEP_VALUES: &[&str] = &[
+    "namespaces",
+    "serviceaccounts",
+    "resourcequotas",
+    "limitranges",
+    "nodes",
+    "services",
+    "roles.rbac.authorization.k8s.io",
+    "rolebindings.rbac.authorization.k8s.io",
+    "clusterroles.rbac.authorization.k8s.io",
+    "clusterrolebindings.rbac.authorization.k8s.io",
+    "priorityclasses.scheduling.k8s.io",
+    "storageclasses.storage.k8s.io",
+    "ingressclasses.networking.k8s.io",
+    "runtimeclasses.node.k8s.io",
+];
+
+/// One stored resource: its facts, its cache and where it is kept.
+pub struct Slot {
+    /// Names and verbs.
+    pub info: &'static ResourceInfo,
+    /// `pods`, `deployments.apps`
+    pub group_resource: String,
+    /// What is particular to the kind.
+    pub strategy: &'static dyn Strategy,
+    /// Its objects.
+    pub cache: ResourceCache,
+    prefix: String,
+    keep_values: bool,
+}
+
+impl Slot {
+    fn new(info: &'static ResourceInfo) -> Self {
+        let group_resource = info.group_resource();
+        Self {
+            info,
+            strategy: strategy(&group_resource),
+            cache: ResourceCache::default(),
+            prefix: format!("{ROOT}{}/{}/", segment(info.group), info.plural),
+            keep_values: KEEP_VALUES.contains(&group_resource.as_str()),
+            group_resource,
+        }
+    }
+
+    /// What the store's keys of this resource start with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// The store's key of an object.
+    pub fn store_key(&self, key: &ObjectKey) -> String {
+        if self.info.namespaced {
+            format!("{}{}/{}", self.prefix, key.namespace, key.name)
+        } else {
+            format!("{}{}", self.prefix, key.name)
+        }
+    }
+}
+
+impl std::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Slot").field("resource", &self.group_resource).finish_non_exhaustive()
+    }
+}
+
+impl Shape for Slot {
+    fn fields(&self, value: &Value) -> Vec<(&'static str, String)> {
+        self.strategy.selectable_fields(value)
+    }
+
+    fn keep_values(&self) -> bool {
+        self.keep_values
+    }
+}
+
+/// The segment of a store key that stands for a group.
+fn segment(group: &str) -> &str {
+    if group.is_empty() { "core" } else { group }
+}
+
+/// How far the feed is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    revision: Revision,
+    ended: bool,
+}
+
+/// All caches.
+pub struct Caches {
+    slots: BTreeMap<String, Arc<Slot>>,
+    applied: watch::Sender<Progress>,
+    store: Arc<dyn Store>,
+}
+
+impl std::fmt::Debug for Caches {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Caches").field("applied", &*self.applied.borrow()).finish_non_exhaustive()
+    }
+}
+
+impl Caches {
+    /// Makes the caches of all stored resources, still empty; [`Caches::start`] fills them.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        let slots = timonel_api::resources::all()
+            .iter()
+            .filter(|info| info.storage && !is_alias(info))
+            .map(|info| (info.group_resource(), Arc::new(Slot::new(info))))
+            .collect();
+        Self {
+            slots,
+            applied: watch::Sender::new(Progress::default()),
+            store,
+        }
+    }
+
+    /// The store below.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Finds a resource by its group resource.
+    pub fn slot(&self, group_resource: &str) -> Option<&Arc<Slot>> {
+        self.slots.get(group_resource)
+    }
+
+    /// All stored resources.
+    pub fn slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.slots.values()
+    }
+
+    /// Splits a store key into its resource and the object's key.
+    fn locate(&self, store_key: &str) -> Option<(&Arc<Slot>, ObjectKey)> {
+        let mut parts = store_key.strip_prefix(ROOT)?.splitn(3, '/');
+        let (group, plural, rest) = (parts.next()?, parts.next()?, parts.next()?);
+        let slot = if group == "core" {
+            self.slots.get(plural)?
+        } else {
+            self.slots.get(&format!("{plural}.{group}"))?
+        };
+        let key = match rest.split_once('/') {
+            Some((namespace, name)) => ObjectKey::new(namespace, name),
+            None => ObjectKey::cluster(rest),
+        };
+        Some((slot, key))
+    }
+
+    /// The revision up to which all caches are complete.
+    pub fn applied(&self) -> Revision {
+        self.applied.borrow().revision
+    }
+
+    /// Waits until all caches show `revision`.
+    ///
+    /// *Errors:* `Unavailable` when the feed has ended before.
+    pub async fn wait_for(&self, revision: Revision) -> Result<(), ApiError> {
+        if self.applied() >= revision {
+            return Ok(());
+        }
+        let mut applied = self.applied.subscribe();
+        let reached = applied.wait_for(|progress| progress.revision >= revision || progress.ended).await;
+        match reached {
+            Ok(progress) if progress.revision >= revision => Ok(()),
+            _ => Err(ApiError::Unavailable("the server is shutting down".to_owned())),
+        }
+    }
+
+    /// Whether the feed still runs.
+    pub fn is_fed(&self) -> bool {
+        !self.applied.borrow().ended
+    }
+
+    /// Waits until the caches show everything that was acknowledged before this call.
+    pub async fn catch_up(&self) -> Result<(), ApiError> {
+        self.wait_for(self.store.current_revision()).await
+    }
+}
+
+/// `events.k8s.io/v1` Events are core/v1 Events in another shape and are kept only once.
+pub fn is_alias(info: &ResourceInfo) -> bool {
+    info.group == "events.k8s.io"
+}
+
+/// Reads the caches on behalf of authorization and admission.
+impl ObjectReader for Caches {
+    fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<Arc<Value>> {
+        let slot = self.slots.get(resource)?;
+        Some(slot.cache.get(&ObjectKey::new(namespace, name))?.value())
+    }
+
+    fn list(&self, resource: &str, namespace: Option<&str>) -> Vec<Arc<Value>> {
+        let Some(slot) = self.slots.get(resource) else {
+            return Vec::new();
+        };
+        let objects = slot.cache.snapshot(Revision::ZERO).objects;
+        let filter = Filter::in_namespace(namespace);
+        filter.select(&objects).map(|object| object.value()).collect()
+    }
+
+    fn ready(&self) -> bool {
+        self.applied() > Revision::ZERO
+    }
+}

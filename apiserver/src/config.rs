@@ -1,0 +1,61 @@
+//! The API server's settings.
+
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+
+use crate::admission::AdmissionConfig;
+use crate::authn::AuthnConfig;
+use crate::pki::PkiConfig;
+
+/// What one may want to change about an API server.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where Services get their addresses. Must not overlap pod or node networks. The first address is the API server's own.
+    pub service_range: Ipv4Net,
+    /// Where Services get their node ports.
+    pub node_ports: RangeInclusive<u16>,
+    /// The address at which clients inside the cluster reach this server: what the `kubernetes` Service leads to.
+    pub advertise_address: Ipv4Addr,
+    /// The port beside it.
+    pub advertise_port: u16,
+    /// How long Events are kept.
+    pub event_ttl: Duration,
+    /// How long a request may take that is no watch and no stream.
+    pub request_timeout: Duration,
+    /// The largest request body.
+    pub body_limit: usize,
+    /// How long requests in flight may go on after shutdown has begun.
+    pub grace: Duration,
+    /// Where keys and certificates lie; in memory only without.
+    pub pki_dir: Option<PathBuf>,
+    /// What the certificates must say.
+    pub pki: PkiConfig,
+    /// How tokens are issued and accepted.
+    pub authn: AuthnConfig,
+    /// How admission behaves.
+    pub admission: AdmissionConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let service_range = Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 12);
+        Self {
+            service_range,
+            node_ports: 30000..=32767,
+            advertise_address: Ipv4Addr::LOCALHOST,
+            advertise_port: 6443,
+            event_ttl: Duration::from_secs(3600),
+            request_timeout: Duration::from_secs(60),
+            body_limit: timonel_api::decode::MAX_BYTES,
+            grace: Duration::from_secs(10),
+            pki_dir: None,
+            pki: PkiConfig::default(),
+            authn: AuthnConfig::default(),
+            admission: AdmissionConfig::default(),
+        }
+    }
+}

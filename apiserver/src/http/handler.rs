@@ -1,0 +1,351 @@
+//! The way of a request: who asks, may they, what do they want, here it is.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use rustls_pki_types::CertificateDer;
+use serde_json::Value;
+use timonel_api::decode::{self, Decoded};
+use timonel_api::resources::{ResourceInfo, SubresourceInfo};
+use tokio_util::sync::CancellationToken;
+
+use super::body::{self, Body, BoxError, empty};
+use super::health::Health;
+use super::metrics::Metrics;
+use super::negotiate::{self, Shape};
+use super::request::RequestInfo;
+use super::respond::{self, Style};
+use super::{options, watch};
+use crate::authn::{Authenticator, impersonation};
+use crate::authz::Attributes;
+use crate::{discovery, openapi};
+use crate::cache::Caches;
+use crate::error::ApiError;
+use crate::identity::UserInfo;
+use crate::registry::{Caller, PatchKind, Registry, Target};
+use crate::table;
+
+/// Headers may be so large together.
+const HEADER_LIMIT: usize = 1 << 20;
+/// A path and query may be so long.
+const URL_LIMIT: usize = 64 << 10;
+
+/// How the connector knows its client.
+#[derive(Clone, Debug)]
+pub enum Identity {
+    /// Somebody in this process, settled when the client was made.
+    Settled(UserInfo),
+    /// A TLS peer, with the certificates that it showed.
+    Peer(Option<Arc<Vec<CertificateDer<'static>>>>),
+}
+
+/// The front of the API server: turns requests into answers.
+#[derive(Debug)]
+pub struct Front {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) health: Health,
+    pub(crate) metrics: Metrics,
+    /// Ends watches and other long requests.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Front {
+    /// Answers a request.
+    pub async fn handle<B>(self: Arc<Self>, request: Request<B>, identity: Identity) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let id = self.registry.rng.uuid().to_string();
+        let (parts, body) = request.into_parts();
+        let info = RequestInfo::parse(&parts.method, parts.uri.path(), parts.uri.query().unwrap_or_default());
+        let observed = self.metrics.begin(&info);
+        let mut style = Style::plain();
+        let result = self.clone().answer(&info, parts, body, identity, &mut style).await;
+        let mut response = match result {
+            Ok(response) => response,
+            Err(error) => respond::error(&style, &error),
+        };
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            response.headers_mut().insert("audit-id", id);
+        }
+        self.metrics.end(observed, response.status().as_u16());
+        response
+    }
+
+    async fn answer<B>(
+        self: Arc<Self>,
+        info: &RequestInfo,
+        mut parts: http::request::Parts,
+        body: B,
+        identity: Identity,
+        style: &mut Style,
+    ) -> Result<Response<Body>, ApiError>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let headers_size: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        if headers_size > HEADER_LIMIT || parts.uri.path_and_query().is_some_and(|p| p.as_str().len() > URL_LIMIT) {
+            return Err(ApiError::RequestTooLarge("headers or URL are too long".to_owned()));
+        }
+        let user = match identity {
+            Identity::Settled(user) => user,
+            Identity::Peer(certificates) => {
+                let certificates = certificates.as_deref().map(Vec::as_slice);
+                self.authenticator.authenticate(&parts.headers, certificates).await?
+            }
+        };
+        let user = impersonation::apply(&parts.headers, user, &self.registry.security.authorizer)?;
+        self.authorize(info, &user)?;
+        let agent = parts
+            .headers
+            .get("user-agent")
+            .and_then(|agent| agent.to_str().ok())
+            .unwrap_or_default()
+            .to_owned();
+        let caller = Caller::new(user, self.registry.clock.now(), &agent);
+        if !info.is_resource {
+            return self.path(info, &mut parts).await;
+        }
+        *style = Style::new(negotiate::accepted(&parts.headers)?, info, &parts.headers);
+        let resource = info.resource_info().ok_or(ApiError::NoSuchPath)?;
+        let subresource = match info.subresource.as_str() {
+            "" => None,
+            _ => Some(info.subresource_info(resource).ok_or(ApiError::NoSuchPath)?),
+        };
+        let limited = info.verb != "watch";
+        let work = self.clone().resource(info, resource, subresource, parts, body, &caller, style);
+        let mut response = if limited {
+            match tokio::time::timeout(self.registry.config.request_timeout, work).await {
+                Ok(result) => result,
+                Err(_) => Err(ApiError::timeout("request did not complete within the allotted timeout")),
+            }
+        } else {
+            work.await
+        }
+        .unwrap_or_else(|error| respond::error(style, &error));
+        respond::warnings(&mut response, caller.take_warnings());
+        Ok(response)
+    }
+
+    fn authorize(&self, info: &RequestInfo, user: &UserInfo) -> Result<(), ApiError> {
+        let attributes = Attributes {
+            user,
+            verb: info.verb,
+            namespace: &info.namespace,
+            api_group: &info.group,
+            api_version: &info.version,
+            resource: &info.resource,
+            subresource: &info.subresource,
+            name: &info.name,
+            field_selector: info.query.get("fieldSelector"),
+            path: &info.path,
+            resource_request: info.is_resource,
+        };
+        self.registry.security.authorizer.require(&attributes)
+    }
+
+    /// Paths that are no resources.
+    async fn path(&self, info: &RequestInfo, parts: &mut http::request::Parts) -> Result<Response<Body>, ApiError> {
+        if let Some(response) = self.health.answer(info, &self.registry.caches) {
+            return Ok(response);
+        }
+        match info.path.trim_end_matches('/') {
+            "/metrics" => Ok(self.metrics.render(&self.registry.caches)),
+            _ => self.documents(info, &parts.headers),
+        }
+    }
+
+    /// Discovery and OpenAPI.
+    fn documents(&self, info: &RequestInfo, headers: &HeaderMap) -> Result<Response<Body>, ApiError> {
+        let text = |name: http::HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let accept = text(http::header::ACCEPT);
+        let document = discovery::serve(&info.path, accept)
+            .or_else(|| openapi::serve(&info.path, accept))
+            .ok_or(ApiError::NoSuchPath)?;
+        Ok(respond::document(document, text(http::header::IF_NONE_MATCH), headers))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a request and everything that is known about it by now")]
+    async fn resource<B>(
+        self: Arc<Self>,
+        info: &RequestInfo,
+        resource: &'static ResourceInfo,
+        subresource: Option<&'static SubresourceInfo>,
+        parts: http::request::Parts,
+        body: B,
+        caller: &Caller,
+        style: &Style,
+    ) -> Result<Response<Body>, ApiError>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let verbs = subresource.map_or(resource.verbs, |subresource| subresource.verbs);
+        if !verbs.contains(&info.verb) {
+            return Err(ApiError::method_not_allowed(resource.group_resource(), info.verb));
+        }
+        let registry = &self.registry;
+        let target = registry.target(resource, subresource, &info.namespace, if info.named { &info.name } else { "" })?;
+        let target = Target {
+            namespace: if resource.namespaced { info.namespace.clone() } else { String::new() },
+            ..target
+        };
+        match info.verb {
+            "get" => {
+                let answer = registry.get(&target, info.query.get("resourceVersion")).await?;
+                Ok(respond::object(style, &target, caller, StatusCode::OK, &answer))
+            }
+            "list" => {
+                let list = registry.list(&target, &options::list(info)?).await?;
+                Ok(respond::list(style, &target, caller, &list))
+            }
+            "watch" => self.watch(info, &target, caller, style).await,
+            verb => {
+                let bytes = body::read(body, registry.config.body_limit).await?;
+                self.write(verb, info, &target, &parts.headers, bytes, caller, style).await
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a request and everything that is known about it by now")]
+    async fn write(
+        &self,
+        verb: &str,
+        info: &RequestInfo,
+        target: &Target,
+        headers: &HeaderMap,
+        bytes: Bytes,
+        caller: &Caller,
+        style: &Style,
+    ) -> Result<Response<Body>, ApiError> {
+        let registry = &self.registry;
+        let (code, answer) = match verb {
+            "create" => {
+                let options = options::write(info, "CreateOptions")?;
+                let body = decode_body(headers, &bytes)?;
+                (StatusCode::CREATED, registry.create(target, body, &options, caller).await?)
+            }
+            "update" => {
+                let options = options::write(info, "UpdateOptions")?;
+                let body = decode_body(headers, &bytes)?;
+                (StatusCode::OK, registry.update(target, body, &options, caller).await?)
+            }
+            "patch" => {
+                let options = options::write(info, "PatchOptions")?;
+                let kind = patch_kind(headers)?;
+                let (created, answer) = registry.patch(target, kind, &bytes, &options, caller).await?;
+                (if created { StatusCode::CREATED } else { StatusCode::OK }, answer)
+            }
+            "delete" => {
+                let options = options::delete(info, &delete_body(headers, &bytes)?)?;
+                (StatusCode::OK, registry.delete(target, &options, caller).await?)
+            }
+            "deletecollection" => {
+                let options = options::delete(info, &delete_body(headers, &bytes)?)?;
+                let list = registry.delete_collection(target, &options::list(info)?, &options, caller).await?;
+                return Ok(respond::list(style, target, caller, &list));
+            }
+            other => return Err(ApiError::method_not_allowed(target.group_resource(), other)),
+        };
+        Ok(respond::object(style, target, caller, code, &answer))
+    }
+
+    async fn watch(
+        &self,
+        info: &RequestInfo,
+        target: &Target,
+        caller: &Caller,
+        style: &Style,
+    ) -> Result<Response<Body>, ApiError> {
+        let options = options::list(info)?;
+        let watcher = self.registry.watch(target, &options, self.stop.child_token()).await?;
+        let include = table::IncludeObject::parse(info.query.get("includeObject"));
+        let transform: Option<watch::Transform> = match style.accepted.shape {
+            Shape::Whole if !target.is_view() => None,
+            shape => {
+                let target = target.clone();
+                let clock = self.registry.clock.clone();
+                let _ = caller;
+                Some(Box::new(move |bytes: &Bytes| {
+                    let Ok(object) = serde_json::from_slice::<Value>(bytes) else {
+                        return bytes.clone();
+                    };
+                    let shown = target.shown_value(&object);
+                    let result = match shape {
+                        Shape::Whole => shown,
+                        Shape::Metadata | Shape::MetadataList => table::partial(&shown),
+                        Shape::Table => {
+                            let revision = shown["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+                            table::event(&target, shown, &revision, include, clock.now())
+                        }
+                    };
+                    result.to_string().into()
+                }))
+            }
+        };
+        let mut response = Response::new(body::stream(watch::stream(watcher, transform)));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert("cache-control", HeaderValue::from_static("no-cache, private"));
+        Ok(response)
+    }
+}
+
+fn media_type(headers: &HeaderMap) -> &str {
+    headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .map_or("", str::trim)
+}
+
+/// Decodes a body as its media type says.
+pub(super) fn decode_body(headers: &HeaderMap, bytes: &[u8]) -> Result<Decoded, ApiError> {
+    let result = match media_type(headers) {
+        "" | "application/json" => decode::json(bytes),
+        "application/yaml" | "text/yaml" | "application/x-yaml" => decode::yaml(bytes),
+        _ => return Err(ApiError::unsupported_media_type()),
+    };
+    result.map_err(|error| ApiError::bad_request(error.to_string()))
+}
+
+fn delete_body(headers: &HeaderMap, bytes: &[u8]) -> Result<Value, ApiError> {
+    if bytes.is_empty() {
+        return Ok(Value::Null);
+    }
+    Ok(decode_body(headers, bytes)?.value)
+}
+
+fn patch_kind(headers: &HeaderMap) -> Result<PatchKind, ApiError> {
+    Ok(match media_type(headers) {
+        "application/json-patch+json" => PatchKind::Json,
+        "application/merge-patch+json" => PatchKind::Merge,
+        "application/strategic-merge-patch+json" => PatchKind::Strategic,
+        "application/apply-patch+yaml" => PatchKind::Apply,
+        _ => {
+            return Err(ApiError::UnsupportedMediaType(
+                "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"
+                    .to_owned(),
+            ));
+        }
+    })
+}
+
+/// An answer without a body.
+pub(super) fn bare(code: StatusCode) -> Response<Body> {
+    let mut response = Response::new(empty());
+    *response.status_mut() = code;
+    response
+}
+
+impl Front {
+    /// The caches, for readiness.
+    pub(crate) fn caches(&self) -> &Arc<Caches> {
+        &self.registry.caches
+    }
+}

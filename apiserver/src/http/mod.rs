@@ -1,0 +1,21 @@
+//! HTTP: what a request asks for, and how answers are written.
+//!
+//! ```text
+//! Request --RequestInfo--> authentication --> authorization --> handler --> registry
+//!                                                                  |
+//! Response <--gzip, pretty, YAML, Table, PartialObjectMetadata-----+
+//! ```
+
+mod body;
+mod handler;
+mod health;
+mod metrics;
+mod negotiate;
+mod options;
+mod request;
+mod respond;
+mod watch;
+
+pub use body::{Body, BoxError, empty, full};
+pub use handler::{Front, Identity};
+pub use request::RequestInfo;

@@ -1,0 +1,298 @@
+//! The API server as a whole: started, served, and reached from within the process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use serde_json::{Value, json};
+use timonel_api::decode::Decoded;
+use timonel_client::{Clock, Rng};
+use timonel_store::Store;
+use tokio_util::sync::CancellationToken;
+
+use crate::authn::Authenticator;
+use crate::cache::{Caches, FeedError};
+use crate::config::Config;
+use crate::error::ApiError;
+use crate::http::{Body, Front, Identity};
+use crate::identity::UserInfo;
+use crate::pki::{Pki, PkiError};
+use crate::reader::ObjectReader;
+use crate::registry::{Caller, Registry, WriteOptions};
+use crate::security::Security;
+
+/// How often Events that are too old are looked for.
+const EXPIRY: Duration = Duration::from_secs(60);
+
+/// What an API server stands on.
+#[derive(Clone)]
+pub struct Deps {
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Uids and names.
+    pub rng: Arc<dyn Rng>,
+}
+
+impl std::fmt::Debug for Deps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Deps").finish_non_exhaustive()
+    }
+}
+
+/// Why an API server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Keys and certificates could not be read or made.
+    #[error("cannot set up keys and certificates")]
+    Pki(#[from] PkiError),
+    /// The caches could not be filled.
+    #[error("cannot fill the caches")]
+    Feed(#[from] FeedError),
+    /// The objects that every cluster has could not be made.
+    #[error("cannot make {what}")]
+    Bootstrap {
+        /// Which object.
+        what: String,
+        /// Why not.
+        source: ApiError,
+    },
+}
+
+/// A running API server. It ends when the last clone is dropped and [`ApiServer::stop`] has been called.
+#[derive(Clone, Debug)]
+pub struct ApiServer {
+    front: Arc<Front>,
+    pki: Arc<Pki>,
+    stop: CancellationToken,
+}
+
+impl ApiServer {
+    /// Fills the caches from the store, and makes what every cluster has.
+    pub async fn start(config: Config, deps: Deps) -> Result<Self, StartError> {
+        let Deps { store, clock, rng } = deps;
+        let pki = match &config.pki_dir {
+            Some(dir) => Pki::load_or_create(dir, &config.pki, &clock, &rng)?,
+            None => Pki::in_memory(&config.pki, &clock, &rng)?,
+        };
+        let stop = CancellationToken::new();
+        let caches = Arc::new(Caches::new(store));
+        let reader: Arc<dyn ObjectReader> = caches.clone();
+        let config = Arc::new(config);
+        let registry = Arc::new(Registry {
+            caches: caches.clone(),
+            security: Arc::new(Security::new(config.admission.clone(), &reader, &clock, &rng)),
+            config: config.clone(),
+            clock: clock.clone(),
+            rng: rng.clone(),
+        });
+        let front = Arc::new(Front {
+            authenticator: Authenticator::new(config.authn.clone(), &pki, reader, clock, rng)?,
+            registry,
+            health: Default::default(),
+            metrics: Default::default(),
+            stop: stop.child_token(),
+        });
+        caches.start(stop.clone()).await?;
+        let server = Self {
+            front,
+            pki: Arc::new(pki),
+            stop,
+        };
+        server.bootstrap().await?;
+        server.front.health.bootstrapped();
+        tokio::spawn(expire_events(server.front.registry.clone(), server.stop.clone()));
+        Ok(server)
+    }
+
+    /// A client within this process that acts as `user`. Authorization and admission run as for everybody.
+    pub fn client(&self, user: UserInfo) -> kube::Client {
+        let service = InProcess {
+            front: self.front.clone(),
+            user,
+        };
+        kube::Client::new(service, "default")
+    }
+
+    /// The cluster's keys and certificates.
+    pub fn pki(&self) -> &Arc<Pki> {
+        &self.pki
+    }
+
+    /// Reads the newest objects.
+    pub fn reader(&self) -> Arc<dyn ObjectReader> {
+        self.front.caches().clone()
+    }
+
+    /// Whether requests are answered as they should be.
+    pub fn ready(&self) -> bool {
+        self.front.health.is_ready(self.front.caches())
+    }
+
+    /// Ends watches and background work. Requests in flight finish.
+    pub fn stop(&self) {
+        self.front.health.stopping();
+        self.stop.cancel();
+    }
+
+    pub(crate) fn front(&self) -> &Arc<Front> {
+        &self.front
+    }
+
+    async fn bootstrap(&self) -> Result<(), StartError> {
+        let registry = &self.front.registry;
+        let user = UserInfo::new("system:apiserver", &["system:masters"]);
+        let caller = Caller::new(user, registry.clock.now(), "kube-apiserver");
+        for object in initial_objects(&registry.config) {
+            let what = format!("{} {}", object["kind"], object["metadata"]["name"]);
+            create_missing(registry, object, &caller)
+                .await
+                .map_err(|source| StartError::Bootstrap { what, source })?;
+        }
+        Ok(())
+    }
+}
+
+/// Creates an object unless there is one.
+async fn create_missing(registry: &Registry, object: Value, caller: &Caller) -> Result<(), ApiError> {
+    let api_version = object["apiVersion"].as_str().unwrap_or_default();
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let kind = object["kind"].as_str().unwrap_or_default();
+    let info = timonel_api::resources::by_kind(group, version, kind).ok_or(ApiError::NoSuchPath)?;
+    let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    let target = registry.target(info, None, namespace, "")?;
+    if registry.current(&target.with_name(name)).is_ok() {
+        return Ok(());
+    }
+    let body = Decoded {
+        value: object,
+        duplicates: Vec::new(),
+    };
+    match registry.create(&target, body, &WriteOptions::default(), caller).await {
+        Ok(_) | Err(ApiError::AlreadyExists { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// What upstream's API server makes when it starts.
+fn initial_objects(config: &Config) -> Vec<Value> {
+    let mut objects: Vec<Value> = ["default", "kube-system", "kube-public", "kube-node-lease"]
+        .into_iter()
+        .map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+        .collect();
+    let first = u32::from(config.service_range.network()) + 1;
+    let labels = json!({"component": "apiserver", "provider": "kubernetes"});
+    objects.push(json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels},
+        "spec": {
+            "clusterIP": std::net::Ipv4Addr::from(first).to_string(),
+            "sessionAffinity": "None",
+            "type": "ClusterIP",
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": config.advertise_port}],
+        },
+    }));
+    objects.extend(endpoints(config));
+    objects
+}
+
+/// Where the `kubernetes` Service leads: an address that a pod can reach, so none on loopback.
+fn endpoints(config: &Config) -> Vec<Value> {
+    let (address, port) = (config.advertise_address, config.advertise_port);
+    if address.is_loopback() || address.is_unspecified() {
+        return Vec::new();
+    }
+    vec![
+        json!({
+            "apiVersion": "v1",
+            "kind": "Endpoints",
+            "metadata": {
+                "name": "kubernetes",
+                "namespace": "default",
+                "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+            },
+            "subsets": [{
+                "addresses": [{"ip": address.to_string()}],
+                "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+            }],
+        }),
+        json!({
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": "kubernetes",
+                "namespace": "default",
+                "labels": {"kubernetes.io/service-name": "kubernetes"},
+            },
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [address.to_string()], "conditions": {"ready": true}}],
+            "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+        }),
+    ]
+}
+
+/// Deletes Events that nobody has touched for their time to live.
+async fn expire_events(registry: Arc<Registry>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(EXPIRY) => {}
+        }
+        let Some(slot) = registry.caches.slot("events") else { return };
+        let limit = registry.clock.now() - registry.config.event_ttl;
+        let old: Vec<_> = slot
+            .cache
+            .snapshot(timonel_api::Revision::ZERO)
+            .objects
+            .iter()
+            .filter(|(_, object)| last_seen(&object.value()).is_some_and(|seen| seen < limit))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for keys in old.chunks(256) {
+            if let Err(problem) = registry.expire(slot, keys).await {
+                tracing::warn!(%problem, "old events could not be deleted");
+                break;
+            }
+        }
+    }
+}
+
+fn last_seen(event: &Value) -> Option<jiff::Timestamp> {
+    [
+        &event["series"]["lastObservedTime"],
+        &event["lastTimestamp"],
+        &event["eventTime"],
+        &event["metadata"]["creationTimestamp"],
+    ]
+    .into_iter()
+    .filter_map(|time| time.as_str()?.parse().ok())
+    .max()
+}
+
+/// The transport of clients in this process.
+#[derive(Clone, Debug)]
+struct InProcess {
+    front: Arc<Front>,
+    user: UserInfo,
+}
+
+impl tower::Service<Request<kube::client::Body>> for InProcess {
+    type Response = Response<Body>;
+    type Error = std::convert::Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<kube::client::Body>) -> Self::Future {
+        let front = self.front.clone();
+        let identity = Identity::Settled(self.user.clone());
+        Box::pin(async move { Ok(front.handle(request, identity).await) })
+    }
+}

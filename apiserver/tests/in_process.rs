@@ -1,0 +1,204 @@
+//! The API server through the in-process client: what every component relies on.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
+use serde_json::json;
+use timonel_apiserver::identity::UserInfo;
+use timonel_apiserver::{ApiServer, Config, Deps};
+use timonel_client::{SeededRng, TokioClock};
+use timonel_store::MemoryStore;
+
+async fn server() -> (ApiServer, kube::Client) {
+    let deps = Deps {
+        store: Arc::new(MemoryStore::new()),
+        clock: Arc::new(TokioClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap())),
+        rng: Arc::new(SeededRng::new(1)),
+    };
+    let server = ApiServer::start(Config::default(), deps).await.unwrap();
+    let client = server.client(UserInfo::new("admin", &["system:masters"]));
+    (server, client)
+}
+
+fn config_map(name: &str) -> ConfigMap {
+    serde_json::from_value(json!({"metadata": {"name": name, "labels": {"app": "a"}}, "data": {"k": "v"}})).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_lives_from_create_to_delete() {
+    let (server, client) = server().await;
+    assert!(server.ready());
+    let maps: Api<ConfigMap> = Api::default_namespaced(client);
+    let created = maps.create(&PostParams::default(), &config_map("one")).await.unwrap();
+    assert!(created.metadata.uid.is_some() && created.metadata.resource_version.is_some());
+    let again = maps.create(&PostParams::default(), &config_map("one")).await.unwrap_err();
+    assert!(again.to_string().contains("configmaps \"one\" already exists"), "{again}");
+
+    let mut changed = maps.get("one").await.unwrap();
+    changed.data.as_mut().unwrap().insert("k".into(), "w".into());
+    let replaced = maps.replace("one", &PostParams::default(), &changed).await.unwrap();
+    assert_ne!(replaced.metadata.resource_version, created.metadata.resource_version);
+    let stale = maps.replace("one", &PostParams::default(), &changed).await.unwrap_err();
+    assert!(stale.to_string().contains("the object has been modified"), "{stale}");
+    let same = maps.replace("one", &PostParams::default(), &replaced).await.unwrap();
+    assert_eq!(same.metadata.resource_version, replaced.metadata.resource_version);
+
+    let patch = Patch::Merge(json!({"data": {"k": null, "n": "1"}}));
+    let patched = maps.patch("one", &PatchParams::default(), &patch).await.unwrap();
+    assert_eq!(patched.data.unwrap().into_iter().collect::<Vec<_>>(), [("n".to_owned(), "1".to_owned())]);
+
+    assert_eq!(maps.list(&ListParams::default().labels("app=a")).await.unwrap().items.len(), 1);
+    assert_eq!(maps.list(&ListParams::default().labels("app=b")).await.unwrap().items.len(), 0);
+    maps.delete("one", &DeleteParams::default()).await.unwrap();
+    assert!(maps.get_opt("one").await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn watches_tell_what_enters_and_leaves_a_selector() {
+    let (_server, client) = server().await;
+    let maps: Api<ConfigMap> = Api::default_namespaced(client);
+    let watch = maps.watch(&WatchParams::default().labels("app=a"), "0").await.unwrap();
+    let mut watch = watch.boxed();
+    maps.create(&PostParams::default(), &config_map("one")).await.unwrap();
+    let leave = Patch::Merge(json!({"metadata": {"labels": {"app": "b"}}}));
+    maps.patch("one", &PatchParams::default(), &leave).await.unwrap();
+    let enter = Patch::Merge(json!({"metadata": {"labels": {"app": "a"}}}));
+    maps.patch("one", &PatchParams::default(), &enter).await.unwrap();
+    maps.delete("one", &DeleteParams::default()).await.unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < 4 {
+        match watch.try_next().await.unwrap().unwrap() {
+            WatchEvent::Added(map) => seen.push(("added", map)),
+            WatchEvent::Deleted(map) => seen.push(("deleted", map)),
+            other => panic!("{other:?}"),
+        }
+    }
+    let kinds: Vec<&str> = seen.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, ["added", "deleted", "added", "deleted"]);
+    let versions: Vec<u64> = seen
+        .iter()
+        .map(|(_, map)| map.metadata.resource_version.as_ref().unwrap().parse().unwrap())
+        .collect();
+    assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn chunked_lists_show_one_state() {
+    let (_server, client) = server().await;
+    let maps: Api<ConfigMap> = Api::default_namespaced(client);
+    for at in 0..7 {
+        maps.create(&PostParams::default(), &config_map(&format!("m{at}"))).await.unwrap();
+    }
+    let first = maps.list(&ListParams::default().limit(3)).await.unwrap();
+    assert_eq!(first.metadata.remaining_item_count, Some(4));
+    maps.delete("m4", &DeleteParams::default()).await.unwrap();
+    let token = first.metadata.continue_.unwrap();
+    let second = maps.list(&ListParams::default().limit(10).continue_token(&token)).await.unwrap();
+    let names: Vec<String> = second.items.into_iter().filter_map(|map| map.metadata.name).collect();
+    assert_eq!(names, ["m3", "m4", "m5", "m6"]);
+    assert_eq!(second.metadata.resource_version, first.metadata.resource_version);
+}
+
+#[tokio::test(start_paused = true)]
+async fn deployments_are_defaulted_validated_and_counted() {
+    let (_server, client) = server().await;
+    let deployments: Api<Deployment> = Api::default_namespaced(client);
+    let mut web: Deployment = serde_json::from_value(json!({
+        "metadata": {"name": "web"},
+        "spec": {
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{"name": "c", "image": "busybox"}]},
+            },
+        },
+        "status": {"replicas": 5},
+    }))
+    .unwrap();
+    let created = deployments.create(&PostParams::default(), &web).await.unwrap();
+    assert_eq!(created.metadata.generation, Some(1));
+    assert_eq!(created.spec.as_ref().unwrap().replicas, Some(1));
+    assert_eq!(created.status.unwrap_or_default().replicas, None);
+    let scale = Patch::Strategic(json!({"spec": {"replicas": 3}}));
+    let scaled = deployments.patch("web", &PatchParams::default(), &scale).await.unwrap();
+    assert_eq!(scaled.metadata.generation, Some(2));
+    let status = json!({"status": {"replicas": 3}, "spec": {"replicas": 9}});
+    let observed = deployments
+        .patch_status("web", &PatchParams::default(), &Patch::Merge(status))
+        .await
+        .unwrap();
+    assert_eq!(observed.metadata.generation, Some(2));
+    assert_eq!(observed.spec.unwrap().replicas, Some(3));
+    assert_eq!(observed.status.unwrap().replicas, Some(3));
+    web.metadata.name = Some("bad_name".into());
+    let refused = deployments.create(&PostParams::default(), &web).await.unwrap_err().to_string();
+    assert!(refused.contains("Deployment.apps \"bad_name\" is invalid: metadata.name"), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_end_gracefully_and_namespaces_terminate() {
+    let (_server, client) = server().await;
+    let pods: Api<Pod> = Api::default_namespaced(client.clone());
+    let pod = |name: &str, node: Option<&str>| -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": name},
+            "spec": {"nodeName": node, "containers": [{"name": "c", "image": "i"}]},
+        }))
+        .unwrap()
+    };
+    let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = Api::default_namespaced(client.clone());
+    let account = serde_json::from_value(json!({"metadata": {"name": "default"}})).unwrap();
+    accounts.create(&PostParams::default(), &account).await.unwrap();
+    pods.create(&PostParams::default(), &pod("waiting", None)).await.unwrap();
+    pods.delete("waiting", &DeleteParams::default()).await.unwrap();
+    assert!(pods.get_opt("waiting").await.unwrap().is_none());
+    pods.create(&PostParams::default(), &pod("running", Some("n1"))).await.unwrap();
+    pods.delete("running", &DeleteParams::default()).await.unwrap();
+    let ending = pods.get("running").await.unwrap();
+    assert_eq!(ending.metadata.deletion_grace_period_seconds, Some(30));
+    assert_eq!(ending.metadata.deletion_timestamp.unwrap().0.to_string(), "2026-01-01T00:00:30Z");
+    pods.delete("running", &DeleteParams::default().grace_period(0)).await.unwrap();
+    assert!(pods.get_opt("running").await.unwrap().is_none());
+
+    let namespaces: Api<Namespace> = Api::all(client);
+    let demo = serde_json::from_value(json!({"metadata": {"name": "demo"}})).unwrap();
+    let created = namespaces.create(&PostParams::default(), &demo).await.unwrap();
+    assert_eq!(created.spec.unwrap().finalizers.unwrap(), ["kubernetes"]);
+    namespaces.delete("demo", &DeleteParams::default()).await.unwrap();
+    let ending = namespaces.get("demo").await.unwrap();
+    assert_eq!(ending.status.unwrap().phase.as_deref(), Some("Terminating"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn services_get_addresses_that_nobody_else_has() {
+    let (_server, client) = server().await;
+    let services: Api<Service> = Api::default_namespaced(client);
+    let kubernetes = services.get("kubernetes").await.unwrap();
+    assert_eq!(kubernetes.spec.unwrap().cluster_ip.as_deref(), Some("10.96.0.1"));
+    let service = |name: &str, ip: Option<&str>| -> Service {
+        serde_json::from_value(json!({
+            "metadata": {"name": name},
+            "spec": {"clusterIP": ip, "type": "NodePort", "selector": {"a": "b"}, "ports": [{"port": 80}]},
+        }))
+        .unwrap()
+    };
+    let create = |name: String| {
+        let services = services.clone();
+        let service = service(&name, None);
+        async move { services.create(&PostParams::default(), &service).await.unwrap() }
+    };
+    let all = futures::future::join_all((0..50).map(|at| create(format!("s{at}")))).await;
+    let mut ips: Vec<String> = all.iter().map(|s| s.spec.clone().unwrap().cluster_ip.unwrap()).collect();
+    ips.sort();
+    ips.dedup();
+    assert_eq!(ips.len(), 50);
+    let taken = services.create(&PostParams::default(), &service("x", Some(&ips[0]))).await.unwrap_err();
+    assert!(taken.to_string().contains("provided IP is already allocated"), "{taken}");
+    for service in &all {
+        services.delete(service.metadata.name.as_ref().unwrap(), &DeleteParams::default()).await.unwrap();
+    }
+    services.create(&PostParams::default(), &service("x", Some(&ips[0]))).await.unwrap();
+}
