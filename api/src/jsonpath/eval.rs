@@ -12,18 +12,18 @@ type Values<'a> = Vec<Cow<'a, Value>>;
 /// Evaluates nodes over an object: one list of values for each text and action, ranges unrolled.
 pub(super) fn results<'a>(nodes: &[Node], here: &'a Value) -> Result<Vec<Values<'a>>, JsonPathError> {
     let mut found = Vec::new();
-    gather(nodes, &Cow::Borrowed(here), &mut found)?;
+    gather(nodes, Cow::Borrowed(here), &mut found)?;
     Ok(found)
 }
 
-fn gather<'a>(nodes: &[Node], here: &Cow<'a, Value>, found: &mut Vec<Values<'a>>) -> Result<(), JsonPathError> {
+fn gather<'a>(nodes: &[Node], here: Cow<'a, Value>, found: &mut Vec<Values<'a>>) -> Result<(), JsonPathError> {
     for node in nodes {
         match node {
             Node::Text(text) => found.push(vec![Cow::Owned(Value::String(text.clone()))]),
             Node::Action(steps) => found.push(walk(steps, vec![here.clone()])?),
             Node::Range { steps, body } => {
                 for item in walk(steps, vec![here.clone()])? {
-                    gather(body, &item, found)?;
+                    gather(body, item, found)?;
                 }
             }
         }
@@ -82,7 +82,7 @@ fn take<'a>(step: &Step, values: Values<'a>) -> Result<Values<'a>, JsonPathError
         Step::Filter { left, operator, right } => {
             for value in values {
                 for item in parts(&value).unwrap_or_else(|| vec![value]) {
-                    if passes(left, *operator, right, &item)? {
+                    if passes(left, *operator, right, item.clone())? {
                         found.push(item);
                     }
                 }
@@ -157,7 +157,7 @@ fn passes(
     left: &[Step],
     operator: Option<Comparison>,
     right: &[Step],
-    item: &Cow<'_, Value>,
+    item: Cow<'_, Value>,
 ) -> Result<bool, JsonPathError> {
     let one = |steps: &[Step]| -> Result<Option<Value>, JsonPathError> {
         let mut values = walk(steps, vec![item.clone()])?;
