@@ -28,8 +28,9 @@ use crate::discovery::{Document, etag, hex, to_bytes};
 
 pub use paths::GroupVersion;
 
-/// The content type under which Go clients ask for v2; they take no other.
-pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// The content type of v2 in protobuf. Go clients, which take no other form, ask for it with an `@` before the `v1.0`,
+/// which is no media type; as upstream, the answer has a dot.
+pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// Answers `/openapi/v3`, `/openapi/v3/api/v1`, `/openapi/v3/apis/G/V` and `/openapi/v2`, or `None` if there is none such.
 ///

@@ -102,7 +102,12 @@ fn every_reference_of_every_document_resolves() {
 
 #[test]
 fn protobuf_is_for_those_who_ask_for_it() {
-    assert_eq!(serve("/openapi/v2", V2_PROTOBUF).unwrap().content_type, V2_PROTOBUF);
+    for accept in [
+        "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+        V2_PROTOBUF,
+    ] {
+        assert_eq!(serve("/openapi/v2", accept).unwrap().content_type, V2_PROTOBUF);
+    }
     assert_eq!(
         serve("/openapi/v2", "application/json, */*").unwrap().content_type,
         "application/json"
