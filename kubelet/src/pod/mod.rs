@@ -26,3 +26,4 @@ pub use observed::{Busy, ImageMemory, Memory, NodeFacts, Observed, StartFailure,
 pub use plan::{Action, Lifecycle, PodEvent, PodPlan, ProbeKind, ProbeTask, plan_pod};
 pub use probes::{ProbeResult, ProbeTracker, ProbeView, Verdict};
 pub use reason::Because;
+pub(crate) use status::key as pod_key;

@@ -256,7 +256,7 @@ fn ending(draft: &mut Draft<'_>, pod: &Pod, spec: &PodSpec) -> Option<Duration> 
         let left = deleted.0.duration_since(draft.now);
         return Some(Duration::try_from(left).unwrap_or_default());
     }
-    if status::is_terminal(pod.status.as_ref().and_then(|s| s.phase.as_deref())) || draft.observed.memory.terminal.is_some() {
+    if status::is_terminal(status::known_phase(draft.observed, pod)) || draft.observed.memory.terminal.is_some() {
         return Some(terminate::spec_grace(spec));
     }
     let seconds = spec.active_deadline_seconds?;

@@ -17,7 +17,7 @@ use crate::runtime::{ContainerRecord, ContainerState};
 pub(super) const DEADLINE_MESSAGE: &str = "Pod was active on the node longer than the specified deadline";
 
 /// `name_namespace(uid)`, as messages name a pod.
-pub(super) fn key(pod: &Pod) -> String {
+pub(crate) fn key(pod: &Pod) -> String {
     let meta = &pod.metadata;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     format!("{}_{}({})", text(&meta.name), text(&meta.namespace), text(&meta.uid))
@@ -32,6 +32,12 @@ pub(super) fn is_terminal(phase: Option<&str>) -> bool {
 pub(super) fn start_time(observed: &Observed, pod: &Pod) -> Option<Timestamp> {
     let known = pod.status.as_ref().and_then(|status| status.start_time.as_ref());
     known.map(|time| time.0).or(observed.memory.first_seen)
+}
+
+/// The phase as last reported, which the informer's copy may not show yet.
+pub(super) fn known_phase<'a>(observed: &'a Observed, pod: &'a Pod) -> Option<&'a str> {
+    let reported = observed.memory.reported.as_ref().or(pod.status.as_ref());
+    reported.and_then(|status| status.phase.as_deref())
 }
 
 /// What the API says about this very container.
@@ -403,7 +409,13 @@ pub(super) fn project(draft: &Draft<'_>, pod: &Pod, spec: &PodSpec, lifecycle: L
     };
     let init = all(spec.init_containers.as_deref().unwrap_or_default(), true);
     let main = all(&spec.containers, false);
-    let old = pod.status.clone().unwrap_or_default();
+    let mut old = pod.status.clone().unwrap_or_default();
+    if let Some(reported) = &observed.memory.reported {
+        old.phase.clone_from(&reported.phase);
+        old.reason.clone_from(&reported.reason);
+        old.message.clone_from(&reported.message);
+        old.pod_ips.clone_from(&reported.pod_ips);
+    }
 
     let deadline = spec.active_deadline_seconds.and_then(|limit| {
         let started = start_time(observed, pod)?;
