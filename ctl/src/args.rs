@@ -67,6 +67,22 @@ pub(crate) enum Command {
     Get(commands::get::Get),
     /// Apply a configuration to objects by file
     Apply(commands::apply::Apply),
+    /// Mark nodes as unschedulable
+    Cordon(commands::nodes::Nodes),
+    /// Mark nodes as schedulable
+    Uncordon(commands::nodes::Nodes),
+    /// Empty nodes: evict their pods
+    Drain(commands::nodes::Drain),
+    /// Print the logs of containers
+    Logs(commands::logs::Logs),
+    /// Change fields of an object
+    Patch(commands::patch::Patch),
+    /// Change one feature of objects
+    #[command(subcommand)]
+    Set(commands::patch::Set),
+    /// Look at and steer rollouts
+    #[command(subcommand)]
+    Rollout(commands::rollout::Rollout),
     /// Delete resources by file, by type and name, or by label selector
     Delete(commands::delete::Delete),
     /// Update the labels of objects

@@ -9,7 +9,7 @@ use crate::error::Failure;
 use crate::session::{Call, Session};
 
 /// A resource type, from the table or from discovery.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Resource {
     pub(crate) group: String,
     pub(crate) version: String,

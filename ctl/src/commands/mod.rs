@@ -4,7 +4,11 @@ pub(crate) mod apply;
 pub(crate) mod cluster;
 pub(crate) mod delete;
 pub(crate) mod get;
+pub(crate) mod logs;
 pub(crate) mod metadata;
+pub(crate) mod nodes;
+pub(crate) mod patch;
+pub(crate) mod rollout;
 pub(crate) mod scale;
 pub(crate) mod validate;
 
@@ -23,6 +27,13 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Get(get) => get.run(&session).await,
         Command::Apply(apply) => apply.run(&session).await,
+        Command::Cordon(nodes) => nodes.cordon(&session, true).await.map(|_| ()),
+        Command::Uncordon(nodes) => nodes.cordon(&session, false).await.map(|_| ()),
+        Command::Drain(drain) => drain.run(&session).await,
+        Command::Logs(logs) => logs.run(&session).await,
+        Command::Patch(patch) => patch.run(&session).await,
+        Command::Set(set) => set.run(&session).await,
+        Command::Rollout(rollout) => rollout.run(&session).await,
         Command::Delete(delete) => delete.run(&session).await,
         Command::Label(change) => change.run(&session, metadata::LABEL).await,
         Command::Annotate(change) => change.run(&session, metadata::ANNOTATE).await,

@@ -5,9 +5,21 @@ use std::io::{self, Write};
 use serde_json::Value;
 
 /// Lays rows out in columns. Widths only grow, so that the rows of a watch stay in line.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Layout {
     widths: Vec<usize>,
+    min_width: usize,
+    padding: usize,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self {
+            widths: Vec::new(),
+            min_width: MIN_WIDTH,
+            padding: PADDING,
+        }
+    }
 }
 
 /// kubectl's tabwriter: cells at least six wide, three spaces of padding.
@@ -15,14 +27,23 @@ const MIN_WIDTH: usize = 6;
 const PADDING: usize = 3;
 
 impl Layout {
+    /// The layout of `rollout history` and `describe`: two spaces between columns.
+    pub(crate) fn compact() -> Self {
+        Self {
+            widths: Vec::new(),
+            min_width: 0,
+            padding: 2,
+        }
+    }
+
     /// Writes rows; the last cell of a row is not padded.
     pub(crate) fn write(&mut self, out: &mut impl Write, rows: &[Vec<String>]) -> io::Result<()> {
         for row in rows {
             if self.widths.len() < row.len() {
-                self.widths.resize(row.len(), MIN_WIDTH);
+                self.widths.resize(row.len(), self.min_width);
             }
             for (width, cell) in self.widths.iter_mut().zip(row).take(row.len().saturating_sub(1)) {
-                *width = (*width).max(cell.chars().count() + PADDING);
+                *width = (*width).max(cell.chars().count() + self.padding);
             }
         }
         for row in rows {
