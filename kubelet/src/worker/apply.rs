@@ -129,7 +129,7 @@ pub(super) async fn apply(shared: Arc<Shared>, uid: String, pod: Option<Arc<Pod>
             if !shared.config.hollow
                 && let Some(pod) = pod.as_deref()
             {
-                let settings = shared.settings.load();
+                let settings = Arc::clone(&shared.settings);
                 let logs = log_directory(&settings, pod);
                 let _ = tokio::fs::remove_dir_all(&logs).await;
                 let parent = resources::cgroup_parent(&settings.cgroup_root, pod);
@@ -157,7 +157,7 @@ fn log(result: Result<(), crate::runtime::RuntimeError>, what: &str) {
 
 async fn prepare(shared: &Shared, pod: Option<&Pod>) -> Effect {
     let Some(pod) = pod else { return Effect::Volumes(VolumeMemory::Ready) };
-    let settings = shared.settings.load();
+    let settings = Arc::clone(&shared.settings);
     if !shared.config.hollow {
         let logs = log_directory(&settings, pod);
         if let Err(error) = tokio::fs::create_dir_all(&logs).await {
@@ -184,7 +184,7 @@ fn failed(shared: &Shared, message: String) -> VolumeMemory {
 }
 
 async fn run_sandbox(shared: &Shared, pod: &Pod, attempt: u32) -> Result<(), String> {
-    let settings = shared.settings.load();
+    let settings = Arc::clone(&shared.settings);
     let config = sandbox::sandbox(pod, attempt, &settings);
     if !shared.config.hollow {
         let made = tokio::fs::create_dir_all(&config.log_directory).await;

@@ -19,10 +19,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap_like::Swap;
 use k8s_openapi::api::core::v1::{Pod, PodStatus, Service};
 use timonel_client::events::{EventType, Recorder, reference_to};
-use timonel_client::{Clock, Reader};
+use timonel_client::{Clock, Reader, Rng};
 
 use crate::config::Config;
 use crate::pod::{NodeFacts, PodEvent, ProbeKind, ProbeResult};
@@ -30,29 +29,6 @@ use crate::runtime::Runtime;
 use crate::spec::NodeSettings;
 use crate::volumes::Volumes;
 use crate::volumes::objects::Objects;
-
-/// A value that is replaced as a whole and read without waiting.
-mod arc_swap_like {
-    use std::sync::{Arc, PoisonError, RwLock};
-
-    /// The current value.
-    #[derive(Debug, Default)]
-    pub(crate) struct Swap<T>(RwLock<Arc<T>>);
-
-    impl<T> Swap<T> {
-        pub(crate) fn new(value: T) -> Self {
-            Self(RwLock::new(Arc::new(value)))
-        }
-
-        pub(crate) fn load(&self) -> Arc<T> {
-            Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-        }
-
-        pub(crate) fn store(&self, value: T) {
-            *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
-        }
-    }
-}
 
 /// What all parts of one kubelet share.
 pub struct Shared {
@@ -65,7 +41,8 @@ pub struct Shared {
     pub(crate) recorder: Recorder,
     pub(crate) relist: relist::Relister,
     pub(crate) services: Reader<Service>,
-    pub(crate) settings: Swap<NodeSettings>,
+    pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) settings: Arc<NodeSettings>,
     pub(crate) memory_bytes: i64,
     pub(crate) runtime_name: String,
     pub(crate) pods: Mutex<BTreeMap<String, PodView>>,

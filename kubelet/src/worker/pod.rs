@@ -257,7 +257,7 @@ impl PodWorker {
         let shared = Arc::clone(&self.shared);
         self.ops.spawn(async move {
             if let Some(pod) = pod {
-                let settings = shared.settings.load();
+                let settings = Arc::clone(&shared.settings);
                 if let Err(error) = shared.volumes.set_up(&pod, &settings).await {
                     shared.say(&pod, None, true, "FailedMount", error.to_string());
                 }

@@ -180,7 +180,7 @@ pub(super) async fn start(shared: &Shared, start: &Start) -> Result<(), StartFai
         message,
         at: shared.clock.now(),
     };
-    let settings = shared.settings.load();
+    let settings = Arc::clone(&shared.settings);
     let built = async {
         let references = references(shared, pod, wanted).await.map_err(crate::spec::ConfigError)?;
         let ips = shared.pod_ips(pod);

@@ -1,0 +1,13 @@
+//! This machine as a Node object: it joins, tells how it is, and renews its lease.
+
+pub mod bootstrap;
+pub mod join;
+mod lease;
+mod machine;
+mod object;
+mod status;
+
+pub(crate) use lease::run as run_lease;
+pub(crate) use machine::Machine;
+pub(crate) use status::run as run_status;
+pub use status::NodeReport;
