@@ -9,6 +9,7 @@ use ipnet::Ipv4Net;
 
 use crate::admission::AdmissionConfig;
 use crate::authn::AuthnConfig;
+use crate::bootstrap::BootstrapToken;
 use crate::pki::PkiConfig;
 
 /// What one may want to change about an API server.
@@ -34,6 +35,8 @@ pub struct Config {
     pub pki_dir: Option<PathBuf>,
     /// What the certificates must say.
     pub pki: PkiConfig,
+    /// With which nodes may join.
+    pub bootstrap_token: Option<BootstrapToken>,
     /// How tokens are issued and accepted.
     pub authn: AuthnConfig,
     /// How admission behaves.
@@ -54,6 +57,7 @@ impl Default for Config {
             grace: Duration::from_secs(10),
             pki_dir: None,
             pki: PkiConfig::default(),
+            bootstrap_token: None,
             authn: AuthnConfig::default(),
             admission: AdmissionConfig::default(),
         }

@@ -105,6 +105,9 @@ pub enum ApiError {
     /// The request cannot be understood.
     #[error("{0}")]
     BadRequest(String),
+    /// The request is understood and does not fit the object.
+    #[error("{0}")]
+    Unprocessable(String),
     /// The credentials are not accepted.
     #[error("Unauthorized")]
     Unauthorized,
@@ -334,7 +337,7 @@ impl ApiError {
             Self::AlreadyExists { .. } | Self::GenerateNameConflict { .. } => (409, "AlreadyExists"),
             Self::Conflict { .. } | Self::ApplyConflict { .. } => (409, "Conflict"),
             Self::Forbidden { .. } | Self::ForbiddenBecause { .. } => (403, "Forbidden"),
-            Self::Invalid { .. } => (422, "Invalid"),
+            Self::Invalid { .. } | Self::Unprocessable(_) => (422, "Invalid"),
             Self::BadRequest(_) => (400, "BadRequest"),
             Self::Unauthorized => (401, "Unauthorized"),
             Self::MethodNotAllowed { .. } => (405, "MethodNotAllowed"),

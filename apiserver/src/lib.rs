@@ -12,6 +12,7 @@ pub mod config;
 pub mod registry;
 pub mod security;
 pub mod http;
+pub mod serve;
 pub mod server;
 pub mod table;
 pub mod identity;

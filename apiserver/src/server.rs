@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt, stream};
 use http::{Request, Response};
 use serde_json::{Value, json};
 use timonel_api::decode::Decoded;
@@ -12,8 +13,10 @@ use timonel_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::authn::Authenticator;
+use crate::bootstrap;
 use crate::cache::{Caches, FeedError};
 use crate::config::Config;
+use crate::encryption::{EncryptionError, Transformer};
 use crate::error::ApiError;
 use crate::http::{Body, Front, Identity};
 use crate::identity::UserInfo;
@@ -24,6 +27,9 @@ use crate::security::Security;
 
 /// How often Events that are too old are looked for.
 const EXPIRY: Duration = Duration::from_secs(60);
+
+/// How many of the first objects are written at a time.
+const TOGETHER: usize = 64;
 
 /// What an API server stands on.
 #[derive(Clone)]
@@ -48,6 +54,9 @@ pub enum StartError {
     /// Keys and certificates could not be read or made.
     #[error("cannot set up keys and certificates")]
     Pki(#[from] PkiError),
+    /// Secrets could not be kept secret.
+    #[error("cannot set up encryption at rest")]
+    Encryption(#[from] EncryptionError),
     /// The caches could not be filled.
     #[error("cannot fill the caches")]
     Feed(#[from] FeedError),
@@ -78,7 +87,8 @@ impl ApiServer {
             None => Pki::in_memory(&config.pki, &clock, &rng)?,
         };
         let stop = CancellationToken::new();
-        let caches = Arc::new(Caches::new(store));
+        let transformer = Transformer::new(pki.encryption_keys(), &["secrets"], rng.clone())?;
+        let caches = Arc::new(Caches::new(store, transformer));
         let reader: Arc<dyn ObjectReader> = caches.clone();
         let config = Arc::new(config);
         let registry = Arc::new(Registry {
@@ -143,46 +153,68 @@ impl ApiServer {
 
     async fn bootstrap(&self) -> Result<(), StartError> {
         let registry = &self.front.registry;
+        let config = &registry.config;
         let user = UserInfo::new("system:apiserver", &["system:masters"]);
         let caller = Caller::new(user, registry.clock.now(), "kube-apiserver");
-        for object in initial_objects(&registry.config) {
-            let what = format!("{} {}", object["kind"], object["metadata"]["name"]);
-            create_missing(registry, object, &caller)
-                .await
-                .map_err(|source| StartError::Bootstrap { what, source })?;
+        let wanted = bootstrap::BootstrapConfig {
+            ca_pem: self.pki.ca_pem().to_owned(),
+            server_url: config.pki.server_url.clone(),
+            service_cidrs: vec![config.service_range.to_string()],
+            token: config.bootstrap_token.clone(),
+        };
+        let mut objects = bootstrap::objects(&wanted);
+        objects.extend(own_service(config));
+        let is_namespace = |object: &Value| object["kind"] == "Namespace";
+        let (namespaces, others): (Vec<_>, Vec<_>) = objects.into_iter().partition(is_namespace);
+        for group in [namespaces, others] {
+            let mut writes = Vec::with_capacity(group.len());
+            for object in group {
+                writes.push(ensure(registry, object, &caller));
+            }
+            // Together, so that they share the store's commits.
+            stream::iter(writes).buffer_unordered(TOGETHER).try_collect::<()>().await?;
         }
         Ok(())
     }
 }
 
-/// Creates an object unless there is one.
-async fn create_missing(registry: &Registry, object: Value, caller: &Caller) -> Result<(), ApiError> {
+/// Creates an object, or brings the one that is there up to date.
+async fn ensure(registry: &Registry, object: Value, caller: &Caller) -> Result<(), StartError> {
+    let what = format!("{} {}", object["kind"], object["metadata"]["name"]);
+    create_or_update(registry, object, caller)
+        .await
+        .map_err(|source| StartError::Bootstrap { what, source })
+}
+
+async fn create_or_update(registry: &Registry, object: Value, caller: &Caller) -> Result<(), ApiError> {
     let api_version = object["apiVersion"].as_str().unwrap_or_default();
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let kind = object["kind"].as_str().unwrap_or_default();
     let info = timonel_api::resources::by_kind(group, version, kind).ok_or(ApiError::NoSuchPath)?;
     let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    let target = registry.target(info, None, namespace, "")?;
-    if registry.current(&target.with_name(name)).is_ok() {
-        return Ok(());
-    }
-    let body = Decoded {
-        value: object,
+    let target = registry.target(info, None, namespace, name)?;
+    let body = |value| Decoded {
+        value,
         duplicates: Vec::new(),
     };
-    match registry.create(&target, body, &WriteOptions::default(), caller).await {
+    let options = WriteOptions::default();
+    let result = match registry.current(&target) {
+        Ok(present) => match bootstrap::reconcile(&present.value(), &object) {
+            Some(next) => registry.update(&target, body(next), &options, caller).await,
+            None => return Ok(()),
+        },
+        Err(_) => registry.create(&target.with_name(""), body(object), &options, caller).await,
+    };
+    match result {
         Ok(_) | Err(ApiError::AlreadyExists { .. }) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// What upstream's API server makes when it starts.
-fn initial_objects(config: &Config) -> Vec<Value> {
-    let mut objects: Vec<Value> = ["default", "kube-system", "kube-public", "kube-node-lease"]
-        .into_iter()
-        .map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
-        .collect();
+/// The Service under which everything in the cluster reaches this server, and where it leads.
+fn own_service(config: &Config) -> Vec<Value> {
+    let mut objects = Vec::new();
     let first = u32::from(config.service_range.network()) + 1;
     let labels = json!({"component": "apiserver", "provider": "kubernetes"});
     objects.push(json!({

@@ -170,7 +170,7 @@ impl Caches {
 
     fn object(&self, entry: &Entry) -> Option<(&Arc<Slot>, ObjectKey, Arc<Object>)> {
         let (slot, key) = self.locate(&entry.key)?;
-        match Object::from_stored(&entry.value, entry.mod_revision, &**slot) {
+        match self.unseal(entry, slot) {
             Ok(object) => Some((slot, key, Arc::new(object))),
             Err(problem) => {
                 tracing::error!(key = %entry.key, %problem, "an object is left out");

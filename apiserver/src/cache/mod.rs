@@ -16,10 +16,11 @@ mod resource;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde_json::Value;
 use timonel_api::resources::ResourceInfo;
 use timonel_api::{ObjectKey, Revision};
-use timonel_store::Store;
+use timonel_store::{Entry, Store};
 use tokio::sync::watch;
 
 pub use feed::FeedError;
@@ -27,6 +28,7 @@ pub use filter::Filter;
 pub use object::{Object, ObjectError, Shape, encode};
 pub use resource::{CacheEvent, Objects, ResourceCache, Snapshot, Subscription, TooOld, Trigger};
 
+use crate::encryption::Transformer;
 use crate::error::ApiError;
 use crate::reader::ObjectReader;
 use crate::resources::{Strategy, strategy};
@@ -126,6 +128,7 @@ struct Progress {
 pub struct Caches {
     slots: BTreeMap<String, Arc<Slot>>,
     applied: watch::Sender<Progress>,
+    transformer: Transformer,
     store: Arc<dyn Store>,
 }
 
@@ -137,7 +140,9 @@ impl std::fmt::Debug for Caches {
 
 impl Caches {
     /// Makes the caches of all stored resources, still empty; [`Caches::start`] fills them.
-    pub fn new(store: Arc<dyn Store>) -> Self {
+    ///
+    /// `transformer` seals what must not lie readable on the disk.
+    pub fn new(store: Arc<dyn Store>, transformer: Transformer) -> Self {
         let slots = timonel_api::resources::all()
             .iter()
             .filter(|info| info.storage && !is_alias(info))
@@ -146,8 +151,22 @@ impl Caches {
         Self {
             slots,
             applied: watch::Sender::new(Progress::default()),
+            transformer,
             store,
         }
+    }
+
+    /// Turns an object into what the store is to hold.
+    pub fn seal(&self, slot: &Slot, store_key: &str, plain: Bytes) -> Result<Bytes, ApiError> {
+        self.transformer
+            .seal(&slot.group_resource, store_key, plain)
+            .map_err(|error| ApiError::internal(error.to_string()))
+    }
+
+    /// Turns what the store holds into an object.
+    pub fn unseal(&self, entry: &Entry, slot: &Slot) -> Result<Object, ObjectError> {
+        let plain = self.transformer.open(&entry.key, entry.value.clone()).map_err(ObjectError::Sealed)?;
+        Object::from_stored(&plain, entry.mod_revision, slot)
     }
 
     /// The store below.

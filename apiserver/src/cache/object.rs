@@ -14,6 +14,9 @@ pub enum ObjectError {
     /// They are not JSON.
     #[error("stored object is not JSON")]
     Json(#[from] serde_json::Error),
+    /// They cannot be decrypted.
+    #[error("stored object cannot be decrypted: {0}")]
+    Sealed(#[source] crate::encryption::EncryptionError),
     /// They have no metadata where [`encode`] puts it.
     #[error("stored object has no metadata")]
     NoMetadata,

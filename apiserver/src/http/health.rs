@@ -13,7 +13,7 @@ use crate::reader::ObjectReader;
 
 /// What readiness depends on besides the caches.
 #[derive(Debug, Default)]
-pub struct Health {
+pub(crate) struct Health {
     bootstrapped: AtomicBool,
     stopping: AtomicBool,
 }

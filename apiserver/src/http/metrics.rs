@@ -31,7 +31,7 @@ struct Sum {
 
 /// What has been served so far.
 #[derive(Debug, Default)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     requests: Mutex<BTreeMap<Labels, Sum>>,
     inflight: AtomicI64,
 }

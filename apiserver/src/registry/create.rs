@@ -121,7 +121,7 @@ impl Registry {
         }
         let named = target.with_name(meta::text(&value, "name"));
         let key = named.key();
-        let (store_key, bytes) = Self::put(&named, &key, &value)?;
+        let (store_key, bytes, sealed) = self.put(&named, &key, &value)?;
         if named.slot.cache.get(&key).is_some() {
             return Ok(Inserted::Taken);
         }
@@ -132,7 +132,7 @@ impl Registry {
         }
         let mut txn = Txn {
             guards: vec![Guard::Absent(store_key.clone())],
-            ops: vec![Op::Put(store_key.clone(), bytes.clone())],
+            ops: vec![Op::Put(store_key.clone(), sealed)],
         };
         txn.guards.extend(allocation.guards.iter().cloned());
         txn.ops.extend(allocation.ops.iter().cloned());

@@ -67,7 +67,7 @@ impl Registry {
         if options.dry_run {
             return Ok(Some(if gone { self.gone(target, &old) } else { Answer::Value(object) }));
         }
-        let (store_key, bytes) = Self::put(target, &current.key, &object)?;
+        let (store_key, bytes, sealed) = self.put(target, &current.key, &object)?;
         let mut txn = Txn {
             guards: vec![Guard::At(store_key.clone(), current.revision)],
             ops: Vec::new(),
@@ -76,7 +76,7 @@ impl Registry {
             txn.ops.push(Op::Delete(store_key));
             txn.ops.extend(self.release(target, &old));
         } else {
-            txn.ops.push(Op::Put(store_key, bytes.clone()));
+            txn.ops.push(Op::Put(store_key, sealed));
         }
         match self.commit(txn).await {
             Ok(_) if gone => Ok(Some(self.gone(target, &old))),

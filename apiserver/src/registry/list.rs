@@ -215,8 +215,10 @@ impl Registry {
         };
         let mut objects = Objects::new();
         for entry in entries {
-            let object = Self::written(target, &entry.value, entry.mod_revision)?;
-            objects.insert(object.key.clone(), object);
+            match self.caches.unseal(&entry, &target.slot) {
+                Ok(object) => drop(objects.insert(object.key.clone(), Arc::new(object))),
+                Err(problem) => tracing::error!(key = %entry.key, %problem, "an object is left out"),
+            }
         }
         Ok(Some(Snapshot { revision, objects }))
     }

@@ -244,10 +244,12 @@ impl Registry {
         Ok(revision)
     }
 
-    /// Turns a value into the transaction's put and, given its revision, into the object of the answer.
-    fn put(target: &Target, key: &ObjectKey, value: &Value) -> Result<(String, Bytes), ApiError> {
+    /// Turns a value into its key, its JSON and what the store is to hold.
+    fn put(&self, target: &Target, key: &ObjectKey, value: &Value) -> Result<(String, Bytes, Bytes), ApiError> {
         let bytes = encode(value).map_err(|error| ApiError::internal(error.to_string()))?;
-        Ok((target.slot.store_key(key), bytes))
+        let store_key = target.slot.store_key(key);
+        let sealed = self.caches.seal(&target.slot, &store_key, bytes.clone())?;
+        Ok((store_key, bytes, sealed))
     }
 
     fn written(target: &Target, bytes: &[u8], revision: Revision) -> Result<Arc<Object>, ApiError> {

@@ -207,7 +207,7 @@ impl Registry {
             return Ok(Some(Answer::Value(view::outward_value(target, &new))));
         }
         let key = current.key.clone();
-        let (store_key, bytes) = Self::put(target, &key, &new)?;
+        let (store_key, bytes, sealed) = self.put(target, &key, &new)?;
         let mut txn = Txn {
             guards: vec![Guard::At(store_key.clone(), current.revision)],
             ops: Vec::new(),
@@ -216,7 +216,7 @@ impl Registry {
             txn.ops.push(Op::Delete(store_key.clone()));
             txn.ops.extend(self.release(target, old));
         } else {
-            txn.ops.push(Op::Put(store_key.clone(), bytes.clone()));
+            txn.ops.push(Op::Put(store_key.clone(), sealed));
             txn.guards.extend(allocation.guards.iter().cloned());
             txn.ops.extend(allocation.ops.iter().cloned());
         }
