@@ -14,12 +14,14 @@ mod error;
 mod json;
 mod prune;
 mod scalar;
+mod write;
 mod yaml;
 
 pub use check::{types, unknown_fields};
 pub use error::{DecodeError, TypeError, strict_error, strict_messages};
 pub use json::json;
 pub use prune::{prune, prune_with};
+pub use write::to_yaml;
 pub use yaml::{yaml, yaml_documents};
 
 use serde_json::Value;

@@ -445,3 +445,90 @@ fn facts_agree_with_the_types_of_k8s_openapi() {
     check::<admissionregistration::v1::ValidatingWebhookConfiguration>();
     check::<autoscaling::v2::HorizontalPodAutoscaler>();
 }
+
+#[test]
+fn yaml_is_written_as_kubectl_writes_it() {
+    let value = json!({
+        "metadata": {"name": "a", "annotations": {}, "creationTimestamp": "2026-01-02T03:04:05Z", "finalizers": []},
+        "data": {"plain": "x y", "yes": "yes", "octal": "0777", "e": "1e3", "empty": "", "star": "*", "json": "{\"a\":1}",
+            "colon": "a: b", "lines": "one\n  two\n", "open": "one\ntwo", "path": "/a/b:c", "dash": "-c", "null": null,
+            "tilde": "~", "time": "1:30", "quote": "it's", "bell": "\u{7}", "on": true, "n": 1.5, "hash": "a #b"},
+        "list": [{"a": 1, "b": [[1, 2], []]}, "x", {"c": {"d": "e"}}],
+    });
+    expect_test::expect![[r#"
+        data:
+          bell: "\x07"
+          colon: 'a: b'
+          dash: -c
+          e: "1e3"
+          empty: ""
+          hash: 'a #b'
+          json: '{"a":1}'
+          lines: |
+            one
+              two
+          "n": 1.5
+          "null": null
+          octal: "0777"
+          "on": true
+          open: |-
+            one
+            two
+          path: /a/b:c
+          plain: x y
+          quote: it's
+          star: '*'
+          tilde: "~"
+          time: "1:30"
+          "yes": "yes"
+        list:
+        - a: 1
+          b:
+          - - 1
+            - 2
+          - []
+        - x
+        - c:
+            d: e
+        metadata:
+          annotations: {}
+          creationTimestamp: "2026-01-02T03:04:05Z"
+          finalizers: []
+          name: a
+    "#]]
+    .assert_eq(&to_yaml(&value));
+    assert_eq!(yaml_value(&to_yaml(&value)), value);
+    assert_eq!(to_yaml(&json!({})), "{}\n");
+    assert_eq!(to_yaml(&json!(null)), "null\n");
+}
+
+fn any_text() -> impl proptest::strategy::Strategy<Value = String> {
+    use proptest::prelude::*;
+    prop_oneof![
+        "[ -~]{0,12}",
+        "[-?:,\\[\\]{}#&*!|>'\"%@` \n\t0-9xob_.eE+a-z~=<]{0,10}",
+        "(yes|no|on|off|y|n|null|~|<<|=|---|\\.\\.\\.|0o7|0x1|1_0|1e3|08|\\.5|\\+1|-|\\.inf)[ :\n]?",
+        any::<String>(),
+    ]
+}
+
+proptest::proptest! {
+    #[test]
+    fn what_was_written_reads_the_same(leaves in proptest::collection::vec((any_text(), any_text()), 0..6)) {
+        let map: Value = leaves.iter().map(|(key, text)| (key.clone(), Value::from(text.as_str()))).collect();
+        let list: Vec<Value> = leaves.iter().map(|(key, text)| json!([key, {text: key}])).collect();
+        let value = json!({"map": map, "list": list});
+        let text = to_yaml(&value);
+        let back = yaml(text.as_bytes()).map(|d| d.value);
+        proptest::prop_assert_eq!(back, Ok(value), "{}", text);
+    }
+
+    #[test]
+    fn no_input_makes_a_decoder_panic(text in any_text(), bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..40)) {
+        for input in [text.as_bytes(), &bytes] {
+            let _ = super::json(input);
+            let _ = yaml(input);
+            let _ = yaml_documents(input);
+        }
+    }
+}
