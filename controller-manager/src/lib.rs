@@ -11,8 +11,14 @@
 
 mod context;
 mod deployment;
+mod node_ipam;
+mod node_lifecycle;
 mod owner;
+mod pod_gc;
 mod replicaset;
+mod root_ca;
+mod service_account;
+mod taint_eviction;
 mod template;
 mod timings;
 

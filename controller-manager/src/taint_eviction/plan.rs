@@ -1,0 +1,152 @@
+//! Decides which pods a node's NoExecute taints drive away now, and when to look again for the others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
+use timonel_api::pod;
+use timonel_client::runner::Plan;
+
+use crate::owner;
+
+/// A tainted node and its pods.
+#[derive(Clone, Debug)]
+pub(crate) struct Observed {
+    pub(crate) node: Arc<Node>,
+    pub(crate) pods: Vec<Arc<Pod>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Action {
+    Evict(Arc<Pod>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Because {
+    Untolerated { pod: String, taint: String },
+    NoLongerTolerated { pod: String, since: Timestamp },
+}
+
+/// Returns a node's NoExecute taints.
+pub(crate) fn no_execute(node: &Node) -> Vec<Taint> {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    taints
+        .into_iter()
+        .flatten()
+        .filter(|taint| taint.effect == "NoExecute")
+        .cloned()
+        .collect()
+}
+
+/// Decides.
+pub(crate) fn plan(observed: &Observed, now: Timestamp) -> Plan<Action, Because> {
+    let mut plan = Plan::nothing();
+    let taints = no_execute(&observed.node);
+    if taints.is_empty() {
+        return plan;
+    }
+    // Upstream counts from when it noticed the taints; the latest of their own times is the same, but survives a restart.
+    let since = taints
+        .iter()
+        .filter_map(|taint| Some(taint.time_added.as_ref()?.0))
+        .max()
+        .unwrap_or(now);
+    for pod in &observed.pods {
+        if !pod::is_active(pod) {
+            continue;
+        }
+        let name = owner::name(&pod.metadata).to_owned();
+        let tolerations = pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.tolerations.as_deref())
+            .unwrap_or_default();
+        let tolerating = |taint: &Taint| -> Vec<&Toleration> {
+            tolerations
+                .iter()
+                .filter(|toleration| pod::tolerates(toleration, taint))
+                .collect()
+        };
+        if let Some(taint) = taints.iter().find(|taint| tolerating(taint).is_empty()) {
+            let taint = taint.key.clone();
+            plan.act(
+                Action::Evict(Arc::clone(pod)),
+                Because::Untolerated { pod: name, taint },
+            );
+            continue;
+        }
+        // The shortest of all tolerations that are used; none with a limit means for ever.
+        let used = taints.iter().flat_map(tolerating);
+        let Some(patience) = used.filter_map(|toleration| toleration.toleration_seconds).min() else {
+            continue;
+        };
+        let left = SignedDuration::from_secs(patience.max(0)) - now.duration_since(since);
+        match Duration::try_from(left) {
+            Ok(left) if !left.is_zero() => plan.look_again(left),
+            _ => plan.act(
+                Action::Evict(Arc::clone(pod)),
+                Because::NoLongerTolerated { pod: name, since },
+            ),
+        }
+    }
+    plan
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_000_000 + seconds).unwrap()
+    }
+
+    fn observed() -> Observed {
+        let node = json!({"metadata": {"name": "n"}, "spec": {"taints": [
+            {"key": "node.kubernetes.io/unreachable", "effect": "NoExecute", "timeAdded": at(0).to_string()},
+        ]}});
+        let pod = |name: &str, tolerations: serde_json::Value| {
+            let pod = json!({"metadata": {"name": name}, "spec": {"containers": [], "tolerations": tolerations}});
+            Arc::new(serde_json::from_value(pod).unwrap())
+        };
+        let tolerates = |seconds: Option<i64>| {
+            let mut toleration =
+                json!({"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute"});
+            if let Some(seconds) = seconds {
+                toleration["tolerationSeconds"] = json!(seconds);
+            }
+            json!([toleration])
+        };
+        Observed {
+            node: Arc::new(serde_json::from_value(node).unwrap()),
+            pods: vec![
+                pod("bare", json!([])),
+                pod("patient", tolerates(Some(300))),
+                pod("daemon", tolerates(None)),
+            ],
+        }
+    }
+
+    fn evicted(plan: &Plan<Action, Because>) -> Vec<&str> {
+        plan.actions
+            .iter()
+            .map(|Action::Evict(pod)| owner::name(&pod.metadata))
+            .collect()
+    }
+
+    #[test]
+    fn pods_leave_when_their_patience_is_over() {
+        let mut seen = observed();
+        let first = plan(&seen, at(10));
+        assert_eq!(evicted(&first), ["bare"]);
+        assert_eq!(first.requeue, Some(Duration::from_secs(290)));
+        assert_eq!(evicted(&plan(&seen, at(300))), ["bare", "patient"]);
+        let apply = |seen: &mut Observed, Action::Evict(pod): &Action| {
+            seen.pods.retain(|other| other.metadata.name != pod.metadata.name);
+        };
+        timonel_client::law::settles(&mut seen, |seen| plan(seen, at(300)).actions, apply).unwrap();
+        assert_eq!(seen.pods.len(), 1);
+    }
+}
