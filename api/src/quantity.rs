@@ -154,12 +154,41 @@ impl Quantity {
     }
 }
 
-/// Rewrites a quantity in its canonical form: `1000m` becomes `1`, `1024Mi` becomes `1Gi`.
+/// Rewrites a quantity as upstream stores it: `1000m` becomes `1`, `1024Mi` becomes `1Gi`.
+///
+/// Upstream keeps some texts that are not quite canonical (`+5`, `1e+3`, `1.250`), to save the work of printing them; so do we, for
+/// clients compare what they sent with what they get.
 ///
 /// # Errors
 /// As [`Quantity::parse`].
 pub fn canonical(text: &str) -> Result<String, QuantityError> {
-    Quantity::parse(text.trim()).map(|quantity| quantity.to_string())
+    let text = text.trim();
+    let quantity = Quantity::parse(text)?;
+    Ok(if is_kept(text) {
+        text.to_owned()
+    } else {
+        quantity.to_string()
+    })
+}
+
+/// Whether upstream keeps a text as it is.
+fn is_kept(text: &str) -> bool {
+    let Ok(parts) = split(text) else { return false };
+    let Some((_, exponent, format)) = suffix(parts.suffix) else {
+        return false;
+    };
+    let whole = parts.whole.trim_start_matches('0');
+    let whole = if whole.is_empty() { "0" } else { whole };
+    let (digits, places) = (whole.len() + parts.fraction.len(), parts.fraction.len());
+    if format == Format::BinarySi {
+        // What of 15 digits the factor leaves.
+        let factor = usize::try_from(exponent * 3 / 10).unwrap_or(usize::MAX);
+        let fits = places == 0 && digits.saturating_add(factor) <= 14;
+        return fits && whole.parse::<u64>().is_ok_and(|value| value & 7 != 0);
+    }
+    let scale = exponent.saturating_sub(i64::try_from(places).unwrap_or(i64::MAX));
+    let zeros = [whole, parts.fraction].concat().ends_with("000");
+    digits <= 18 && scale >= -9 && scale % 3 == 0 && !zeros && !whole.starts_with('0')
 }
 
 struct Parts<'a> {
@@ -459,17 +488,24 @@ mod tests {
             ("8Ei", "9223372036854775807"),
             ("1e3", "1e3"),
             ("12e4", "120e3"),
-            ("1E-3", "1e-3"),
+            ("1E-4", "100e-6"),
             ("0.000000001", "1n"),
             ("0.0000000001", "1n"),
             ("-0.1n", "-1n"),
-            ("+5", "5"),
-            ("1.", "1"),
-            ("007", "7"),
+            ("+5", "+5"),
+            ("1e+3", "1e+3"),
+            ("1.250", "1.250"),
+            ("0.250", "250m"),
+            ("1.250Gi", "1280Mi"),
+            ("-0.250", "-250m"),
+            ("007", "007"),
             ("-1.5", "-1500m"),
             ("1000E", "1000E"),
             ("0.1E", "100P"),
             ("5E", "5E"),
+            ("46576.492M", "46576.492M"),
+            ("46576.49M", "46576490k"),
+            ("10000000000000000000Ki", "9223372036854775807"),
         ] {
             assert_eq!(canonical(text).as_deref(), Ok(expected), "{text}");
         }
