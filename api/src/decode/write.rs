@@ -132,14 +132,14 @@ fn text(text: &str) -> String {
     if !text.chars().all(printable) {
         return double_quoted(text);
     }
-    if resolve(text) != Meaning::Text(text.to_owned()) || base_60_or_date(text) || text == "<<" || text == "=" {
+    if resolve(text) != Meaning::Text(text.to_owned()) || base_60_or_date(text) || text == "<<" {
         return double_quoted(text);
     }
     let indicator = text.starts_with(|c: char| "-?:,[]{}#&*!|>'\"%@`".contains(c));
     // A dash, question mark or colon may start plain text if something but a space follows.
     let harmless = text.starts_with(['-', '?', ':'])
         && !text[1..].is_empty()
-        && !text[1..].starts_with(|c: char| c.is_whitespace() || "-.,[]{}".contains(c));
+        && !text[1..].starts_with(|c: char| c.is_whitespace() || ",[]{}".contains(c));
     let syntax = text.contains(": ") || text.contains(" #") || text.ends_with(':');
     let flow = text.contains(|c: char| "[]{},".contains(c)) && indicator;
     let edges = text.starts_with(' ') || text.ends_with(' ') || text.starts_with("---") || text.starts_with("...");
@@ -155,7 +155,7 @@ fn base_60_or_date(text: &str) -> bool {
     let Some(first) = bytes.next() else { return true };
     (first.is_ascii_digit() || matches!(first, b'-' | b'+'))
         && text.bytes().all(|b| b.is_ascii_digit() || b":-+_.TtZz ".contains(&b))
-        && text.contains([':', '-'])
+        && (text.contains(':') || text.as_bytes().get(4) == Some(&b'-') && text.as_bytes().get(7) == Some(&b'-'))
 }
 
 fn double_quoted(text: &str) -> String {

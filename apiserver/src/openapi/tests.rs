@@ -9,11 +9,14 @@ fn get(path: &str) -> Value {
 /// Takes the prose out, so that facts can be compared.
 fn facts(value: &Value) -> Value {
     match value {
-        Value::Object(map) => map
-            .iter()
-            .filter(|(key, value)| *key != "description" || !value.is_string())
-            .map(|(key, value)| (key.clone(), facts(value)))
-            .collect(),
+        Value::Object(map) => {
+            let kept = map
+                .iter()
+                .filter(|(key, value)| *key != "description" || !value.is_string());
+            // In order whether or not serde_json keeps the order of insertion.
+            let sorted: BTreeMap<String, Value> = kept.map(|(key, value)| (key.clone(), facts(value))).collect();
+            sorted.into_iter().collect()
+        }
         // Which fields are required is a set; upstream lists it in the order of its source code.
         Value::Array(items) if items.iter().all(Value::is_string) => {
             let mut items: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
@@ -126,7 +129,48 @@ fn every_type_has_a_description() {
     }
 }
 
-/// Upstream's own documents lie beside the repository on development machines.
+/// Digests of what [`documents_state_upstreams_facts`] has found to be equal to upstream's documents.
+#[test]
+fn documents_state_what_was_checked_against_upstream() {
+    let versions = GroupVersion::all();
+    let lines = versions.iter().map(|version| {
+        let document = facts(&group_version_document(version));
+        let count = |pointer: &str| document.pointer(pointer).and_then(Value::as_object).unwrap().len();
+        let digest = hex(&Sha512::digest(document.to_string()));
+        format!(
+            "{} {} {} {}",
+            version.path(),
+            count("/components/schemas"),
+            count("/paths"),
+            &digest[..12]
+        )
+    });
+    expect_test::expect![[r#"
+        api/v1 251 113 EE8D5545098D
+        apis/apiregistration.k8s.io/v1 23 6 23619F672E4D
+        apis/apps/v1 163 38 8F62F3793A79
+        apis/events.k8s.io/v1 23 7 EDD91F2C1AF3
+        apis/authentication.k8s.io/v1 13 3 DE5820F6822D
+        apis/authorization.k8s.io/v1 24 5 2CA22D7F98E4
+        apis/autoscaling/v2 44 8 D33CCFCD066D
+        apis/batch/v1 144 15 7D157993B279
+        apis/certificates.k8s.io/v1 22 7 3626B5F2BD29
+        apis/networking.k8s.io/v1 56 27 0AD87CB1CCCE
+        apis/policy/v1 25 8 8C7A452495FF
+        apis/rbac.authorization.k8s.io/v1 31 21 45B8CCA736C2
+        apis/storage.k8s.io/v1 72 28 610F1DE33109
+        apis/admissionregistration.k8s.io/v1 55 26 03ADC8303C4F
+        apis/apiextensions.k8s.io/v1 41 6 F6DEE4777D0A
+        apis/scheduling.k8s.io/v1 19 5 B37E93A55BBE
+        apis/coordination.k8s.io/v1 21 7 C018660BD302
+        apis/node.k8s.io/v1 23 5 C972E90D5121
+        apis/discovery.k8s.io/v1 26 7 0C272B265BB0
+        apis/resource.k8s.io/v1 65 22 F85503210102
+        apis/flowcontrol.apiserver.k8s.io/v1 40 11 142D1D5BF7A0"#]]
+    .assert_eq(&lines.collect::<Vec<_>>().join("\n"));
+}
+
+/// Upstream's own documents lie beside the repository on development machines; elsewhere the digests above stand for them.
 #[test]
 fn documents_state_upstreams_facts() {
     let folder =
