@@ -9,6 +9,7 @@
 //! One folder per controller: `observe.rs` (a snapshot), `plan.rs` (the decision, pure), `apply.rs` (the writes).
 //! Adding a controller is a folder and a line in [`controllers`]; `docs/howto/add-a-controller.md` shows how.
 
+mod certificates;
 mod context;
 mod deployment;
 mod node_ipam;
@@ -34,8 +35,11 @@ use context::Context;
 pub use timings::Timings;
 
 /// Every controller and how it starts, in no particular order.
-const CONTROLLERS: &[(&str, fn(Context) -> BoxFuture<'static, ()>)] =
-    &[("replicaset", replicaset::start), ("deployment", deployment::start)];
+const CONTROLLERS: &[(&str, fn(Context) -> BoxFuture<'static, ()>)] = &[
+    ("replicaset", replicaset::start),
+    ("deployment", deployment::start),
+    ("certificatesigningrequest", certificates::start),
+];
 
 /// Returns the names of all controllers.
 pub fn controllers() -> impl Iterator<Item = &'static str> {
