@@ -132,7 +132,9 @@ fn resource_body(resource: &ResourceInfo) -> Value {
         body["categories"] = resource.categories.into();
     }
     if resource.storage {
-        body["storageVersionHash"] = storage_version_hash(resource.group, resource.version, resource.kind).into();
+        // Events are stored once, as the core group's, whichever group they are addressed in.
+        let group = if resource.kind == "Event" { "" } else { resource.group };
+        body["storageVersionHash"] = storage_version_hash(group, resource.version, resource.kind).into();
     }
     body
 }
