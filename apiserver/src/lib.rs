@@ -16,6 +16,7 @@ pub mod serve;
 pub mod server;
 pub mod table;
 pub mod identity;
+pub mod kubelet_proxy;
 pub mod openapi;
 pub mod pki;
 pub mod reader;
