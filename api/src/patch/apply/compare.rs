@@ -24,15 +24,21 @@ impl Comparison {
         self.removed.cut(&element);
     }
 
+    /// Leaves `metadata.managedFields` out of account.
+    fn ignore_owners(&mut self) {
+        for set in [&mut self.added, &mut self.modified, &mut self.removed] {
+            set.cut_fields(&["metadata", "managedFields"]);
+        }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.added.is_empty() && self.modified.is_empty() && self.removed.is_empty()
     }
 
-    /// What the newer object sets otherwise than the older.
-    pub(super) fn set_anew(&self) -> FieldSet {
-        let mut set = self.added.clone();
-        set.union_with(self.modified.clone());
-        set
+    /// What the newer object sets otherwise than the older, and what it no longer sets.
+    pub(super) fn into_anew_and_removed(mut self) -> (FieldSet, FieldSet) {
+        self.added.union_with(self.modified);
+        (self.added, self.removed)
     }
 
     fn attach(&mut self, element: Element, change: Change, below: Comparison) {
@@ -58,9 +64,11 @@ enum Change {
     Removed,
 }
 
-/// Compares two objects.
+/// Compares two objects, but for their `managedFields`.
 pub(super) fn compare(old: &Value, new: &Value, atom: Atom<'_>) -> Comparison {
-    walk(Some(old), Some(new), atom).1
+    let mut comparison = walk(Some(old), Some(new), atom).1;
+    comparison.ignore_owners();
+    comparison
 }
 
 fn leaf(old: Option<&Value>, new: Option<&Value>) -> Change {

@@ -7,7 +7,6 @@
 use serde_json::Value;
 
 use super::compare::compare;
-use super::managed::without;
 use super::set::FieldSet;
 use super::typed::{Atom, fields_of};
 
@@ -26,7 +25,7 @@ pub(super) fn allowed_conflicts(manager: &str, live: Option<&Value>, atom: Atom<
         let live = live.filter(|_| manager == KUBECTL)?;
         let last: Value = serde_json::from_str(annotation(live)?).ok()?;
         let mut fields = fields_of(&last, atom);
-        let comparison = compare(&last, &without(live), atom);
+        let comparison = compare(&last, live, atom);
         fields.subtract(&comparison.modified);
         fields.subtract(&comparison.added);
         fields.subtract(&comparison.removed);

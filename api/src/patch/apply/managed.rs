@@ -203,11 +203,19 @@ fn encode(key: &ManagerKey, owned: &Owned) -> Value {
     entry
 }
 
-/// Takes `managedFields` out of an object.
-pub(super) fn without(object: &Value) -> Value {
-    let mut copy = object.clone();
-    if let Some(metadata) = copy.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.remove("managedFields");
-    }
-    copy
+/// Whether two objects are equal, but for their `managedFields`.
+pub(super) fn same_but_owners(a: &Value, b: &Value) -> bool {
+    let (Value::Object(a), Value::Object(b)) = (a, b) else {
+        return a == b;
+    };
+    let same = |a: &Map<String, Value>, b: &Map<String, Value>, but: &str| {
+        let count = |map: &Map<String, Value>| map.len() - usize::from(map.contains_key(but));
+        count(a) == count(b) && a.iter().all(|(key, value)| key == but || b.get(key) == Some(value))
+    };
+    let metadata = |object: &Map<String, Value>| object.get("metadata").and_then(Value::as_object).is_some();
+    let inside = match (a.get("metadata"), b.get("metadata")) {
+        (Some(Value::Object(a)), Some(Value::Object(b))) => same(a, b, "managedFields"),
+        _ => !metadata(a) && !metadata(b),
+    };
+    inside && same(a, b, "metadata")
 }

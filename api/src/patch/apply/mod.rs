@@ -25,7 +25,7 @@ use serde_json::{Map, Value};
 use crate::facts::Schema;
 use crate::resources;
 use compare::{Comparison, compare};
-use managed::{Managed, ManagerKey, Owned, stamp, without};
+use managed::{Managed, ManagerKey, Owned, same_but_owners, stamp};
 use typed::Atom;
 
 pub use conflict::{ApplyError, Conflict};
@@ -119,10 +119,11 @@ pub fn apply(
         ))
     })?;
     let mut managed = live.map(Managed::of).unwrap_or_default();
-    let old = live.map_or_else(empty, without);
+    let nothing = empty();
+    let old = live.unwrap_or(&nothing);
     let ignored = ignored(schema, subresource);
     if live.is_some() && managed.0.is_empty() {
-        let mut set = compare(&empty(), &old, atom).set_anew();
+        let mut set = compare(&nothing, old, atom).into_anew_and_removed().0;
         strip(&mut set);
         let key = ManagerKey::updater(BEFORE_FIRST_APPLY, api_version, "");
         let owned = Owned {
@@ -142,7 +143,7 @@ pub fn apply(
         now,
     };
     let allowed = || last_applied::allowed_conflicts(manager, live, atom);
-    let (mut object, managed) = intent.carry_out(&old, managed, force, allowed)?;
+    let (mut object, managed) = intent.carry_out(old, managed, force, allowed)?;
     last_applied::sync(manager, &mut object, applied);
     managed.write(&mut object);
     Ok(object)
@@ -199,7 +200,7 @@ impl Intent<'_> {
         }
         let mut comparison = compare(live, &new, self.atom);
         ignore(&mut comparison, self.ignored);
-        let anew = comparison.set_anew();
+        let (anew, removed) = comparison.into_anew_and_removed();
         let mut conflicts = Vec::new();
         let mut contested = FieldSet::default();
         for (key, owned) in managed.0.iter().filter(|(key, _)| **key != self.key) {
@@ -223,10 +224,10 @@ impl Intent<'_> {
         for (key, owned) in &mut managed.0 {
             if *key != self.key {
                 owned.set.subtract(&anew);
-                owned.set.subtract(&comparison.removed);
+                owned.set.subtract(&removed);
             }
         }
-        let changed = new != *live;
+        let changed = !same_but_owners(&new, live);
         if let Some(own) = managed.0.get_mut(&self.key) {
             strip(&mut own.set);
             if changed || last.is_none_or(|last| last.set != own.set) {
@@ -266,8 +267,8 @@ pub fn update_managed_fields(
         return;
     }
     let atom = Atom::Struct(schema);
-    let old = live.map_or_else(empty, without);
-    let mut comparison = compare(&old, new, atom);
+    let nothing = empty();
+    let mut comparison = compare(live.unwrap_or(&nothing), new, atom);
     ignore(&mut comparison, &ignored(schema, subresource));
     let same_owners = !main || requested.is_none() || requested.as_ref() == stored;
     if comparison.is_empty() && same_owners {
@@ -286,13 +287,12 @@ pub fn update_managed_fields(
             return;
         }
     }
-    let anew = comparison.set_anew();
+    let (mut own, removed) = comparison.into_anew_and_removed();
     for owned in managed.0.values_mut() {
-        owned.set.subtract(&anew);
-        owned.set.subtract(&comparison.removed);
+        owned.set.subtract(&own);
+        owned.set.subtract(&removed);
     }
-    let mut own = anew;
-    own.subtract(&comparison.removed);
+    own.subtract(&removed);
     strip(&mut own);
     if !own.is_empty() {
         let key = if operation == "Apply" {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
@@ -18,13 +19,20 @@ impl Element {
         Self(format!("f:{name}"))
     }
 
-    /// An item of a list, by its keys.
-    pub fn keyed(keys: BTreeMap<&str, &Value>) -> Self {
-        let pairs: Vec<String> = keys
-            .into_iter()
-            .map(|(key, value)| format!("{}:{value}", Value::from(key)))
-            .collect();
-        Self(format!("k:{{{}}}", pairs.join(",")))
+    /// An item of a list, by its keys and their values, in any order.
+    pub fn keyed(mut keys: Vec<(&str, &Value)>) -> Self {
+        keys.sort_by_key(|(key, _)| *key);
+        let mut text = "k:{".to_owned();
+        for (at, (key, value)) in keys.into_iter().enumerate() {
+            let comma = if at > 0 { "," } else { "" };
+            // Writing to a string cannot fail; keys are the names of fields, which need no escaping, or came as JSON themselves.
+            let _ = match key.bytes().all(|b| b.is_ascii_alphanumeric()) {
+                true => write!(text, "{comma}\"{key}\":{value}"),
+                false => write!(text, "{comma}{}:{value}", Value::from(key)),
+            };
+        }
+        text.push('}');
+        Self(text)
     }
 
     /// An item of a set.
@@ -155,6 +163,22 @@ impl FieldSet {
     /// Takes out a step with everything below it.
     pub fn cut(&mut self, element: &Element) {
         self.0.remove(element);
+    }
+
+    /// Takes out a path of fields with everything below it.
+    pub fn cut_fields(&mut self, path: &[&str]) {
+        match path {
+            [] => {}
+            [last] => self.cut(&Element::field(last)),
+            [first, rest @ ..] => {
+                if let Entry::Occupied(mut entry) = self.0.entry(Element::field(first)) {
+                    entry.get_mut().children.cut_fields(rest);
+                    if entry.get().is_empty() {
+                        entry.remove();
+                    }
+                }
+            }
+        }
     }
 
     /// What is in both sets.

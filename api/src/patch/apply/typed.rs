@@ -1,6 +1,5 @@
 //! Values seen through the facts: which parts are owned as a whole, and which piece by piece.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
@@ -86,18 +85,20 @@ impl<'a> Atom<'a> {
 
     /// What identifies an item of a list; `Err` names the key that is missing and has no default.
     pub(super) fn element(self, item: &Value) -> Result<Element, &'static str> {
-        match self {
-            Self::Keyed(ty, keys) => {
-                let defaults: Vec<Option<Value>> = keys.iter().map(|key| default_of(ty, key)).collect();
-                let mut found = BTreeMap::new();
-                for (key, default) in keys.iter().zip(&defaults) {
-                    let own = item.get(key).filter(|value| !value.is_null());
-                    found.insert(*key, own.or(default.as_ref()).ok_or(*key)?);
-                }
-                Ok(Element::keyed(found))
-            }
-            _ => Ok(Element::value(item)),
+        let Self::Keyed(ty, keys) = self else {
+            return Ok(Element::value(item));
+        };
+        let own = |key: &str| item.get(key).filter(|value| !value.is_null());
+        let mut defaults = Vec::new();
+        for key in keys.iter().filter(|key| own(key).is_none()) {
+            defaults.push((*key, default_of(ty, key).ok_or(*key)?));
         }
+        let present = keys.iter().filter_map(|key| Some((*key, own(key)?)));
+        Ok(Element::keyed(
+            present
+                .chain(defaults.iter().map(|(key, value)| (*key, value)))
+                .collect(),
+        ))
     }
 
     /// What identifies an item of a list that was let in long ago: a missing key is null.
