@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use timonel_api::quantity::Quantity;
 
 use super::{AdmissionRequest, Context, Operation, Plugin, items, text};
@@ -150,9 +150,6 @@ fn set_defaults(pod: &mut Value, limit: &Value, range: &str) {
                     if !container["resources"][field][resource].is_null() {
                         continue;
                     }
-                    if container["resources"].is_null() {
-                        container["resources"] = json!({});
-                    }
                     container["resources"][field][resource] = amount.clone();
                     set.push(resource.clone());
                 }
@@ -163,9 +160,6 @@ fn set_defaults(pod: &mut Value, limit: &Value, range: &str) {
         }
     }
     if !notes.is_empty() {
-        if pod["metadata"]["annotations"].is_null() {
-            pod["metadata"]["annotations"] = json!({});
-        }
         let note = format!("LimitRanger plugin set: {}", notes.join("; "));
         pod["metadata"]["annotations"]["kubernetes.io/limit-ranger"] = note.into();
         tracing::debug!(range, "limit range set defaults");

@@ -142,7 +142,7 @@ fn used(context: &Context, request: &AdmissionRequest<'_>, quota: &Value, resour
         }
         for (key, amount) in usage(resource, &object) {
             let total = sum.entry(key).or_insert(Quantity::ZERO);
-            *total = *total + amount;
+            *total += amount;
         }
     }
     sum

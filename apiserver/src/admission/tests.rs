@@ -132,7 +132,6 @@ async fn admit_with_permit(chain: &Admission, mut ask: Ask) -> Result<(Value, Pe
     };
     chain.mutate(&mut request).await?;
     let permit = chain.validate(&request).await?;
-    drop(request);
     Ok((ask.object.unwrap_or_default(), permit))
 }
 

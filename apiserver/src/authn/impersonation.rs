@@ -52,7 +52,7 @@ pub fn apply(headers: &HeaderMap, requester: UserInfo, authorizer: &Authorizer) 
         let asks = Attributes::resource(&requester, "impersonate", group, resource)
             .within(namespace)
             .named(name)
-            .sub(subresource);
+            .with_subresource(subresource);
         authorizer.require(&asks)
     };
     let account = user

@@ -92,7 +92,7 @@ impl<'a> Attributes<'a> {
 
     /// Asks about a subresource.
     #[must_use]
-    pub fn sub(self, subresource: &'a str) -> Self {
+    pub fn with_subresource(self, subresource: &'a str) -> Self {
         Self { subresource, ..self }
     }
 

@@ -83,12 +83,12 @@ fn rules_match_verbs_groups_resources_subresources_and_names() {
         (true, ask("get", "", "pods")),
         (false, ask("delete", "", "pods")),
         (false, ask("get", "apps", "pods")),
-        (true, ask("get", "", "pods").sub("log")),
-        (false, ask("get", "", "pods").sub("exec")),
+        (true, ask("get", "", "pods").with_subresource("log")),
+        (false, ask("get", "", "pods").with_subresource("exec")),
         (true, ask("get", "apps", "deployments").named("web")),
         (false, ask("get", "apps", "deployments").named("other")),
         (false, ask("get", "apps", "deployments")),
-        (true, ask("patch", "apps", "deployments").sub("scale")),
+        (true, ask("patch", "apps", "deployments").with_subresource("scale")),
         (false, ask("patch", "apps", "deployments")),
         (false, ask("get", "", "pods").within("other")),
         (false, ask("get", "", "pods").within("")),
@@ -165,7 +165,7 @@ fn refusals_read_as_upstream_writes_them() {
             &Attributes::resource(&jane, "update", "apps", "deployments")
                 .within("demo")
                 .named("web")
-                .sub("status")
+                .with_subresource("status")
         ),
         r#"deployments.apps "web" is forbidden: User "jane" cannot update resource "deployments/status" in API group "apps" in the namespace "demo""#
     );
@@ -235,7 +235,7 @@ fn a_node_reads_what_its_pods_refer_to_and_nothing_else() {
         },
         Attributes {
             verb: "create",
-            ..get("serviceaccounts", "web").sub("token")
+            ..get("serviceaccounts", "web").with_subresource("token")
         },
     ] {
         assert!(authorizer.authorize(&attributes).allowed, "{attributes:?}");
@@ -261,7 +261,7 @@ fn a_node_reads_what_its_pods_refer_to_and_nothing_else() {
         },
         Attributes {
             verb: "create",
-            ..get("serviceaccounts", "default").sub("token")
+            ..get("serviceaccounts", "default").with_subresource("token")
         },
     ] {
         assert!(!authorizer.authorize(&attributes).allowed, "{attributes:?}");
@@ -283,7 +283,7 @@ fn a_node_acts_on_its_own_objects() {
         (false, ask("get", "", "nodes").named("n2")),
         (false, ask("list", "", "nodes")),
         (true, ask("create", "", "nodes")),
-        (true, ask("patch", "", "nodes").named("n1").sub("status")),
+        (true, ask("patch", "", "nodes").named("n1").with_subresource("status")),
         (false, ask("delete", "", "nodes").named("n1")),
         (true, lease("create")),
         (true, lease("update").named("n1")),
@@ -310,7 +310,10 @@ fn a_node_acts_on_its_own_objects() {
         (false, ask("list", "", "pods")),
         (
             true,
-            ask("update", "", "pods").sub("status").within("demo").named("web"),
+            ask("update", "", "pods")
+                .with_subresource("status")
+                .within("demo")
+                .named("web"),
         ),
         (true, ask("create", "", "events").within("demo")),
         (false, ask("delete", "", "events").within("demo").named("e")),

@@ -94,7 +94,12 @@ fn each_identity_may_do_its_work_and_no_more() {
     let jane = UserInfo::new("jane", &[]);
     let on = |user, verb, group, resource| Attributes::resource(user, verb, group, resource);
     let table = [
-        (true, on(&scheduler, "create", "", "pods").sub("binding").within("demo")),
+        (
+            true,
+            on(&scheduler, "create", "", "pods")
+                .with_subresource("binding")
+                .within("demo"),
+        ),
         (true, on(&scheduler, "watch", "", "nodes")),
         (false, on(&scheduler, "create", "", "pods").within("demo")),
         (false, on(&scheduler, "get", "", "secrets").within("demo")),
@@ -103,7 +108,7 @@ fn each_identity_may_do_its_work_and_no_more() {
         (
             true,
             on(&controllers, "update", "apps", "deployments")
-                .sub("status")
+                .with_subresource("status")
                 .within("demo"),
         ),
         (
@@ -126,7 +131,7 @@ fn each_identity_may_do_its_work_and_no_more() {
         (false, on(&joining, "list", "", "pods")),
         (
             true,
-            on(&node, "create", "certificates.k8s.io", "certificatesigningrequests").sub("selfnodeclient"),
+            on(&node, "create", "certificates.k8s.io", "certificatesigningrequests").with_subresource("selfnodeclient"),
         ),
         (true, on(&node, "watch", "", "services")),
         (false, on(&node, "list", "", "secrets")),

@@ -133,7 +133,12 @@ impl KubeletProxy {
         // A WebSocket must be opened with GET; what it does is what POST would do, so it needs the same permission.
         if parts.method == Method::GET {
             let asks = Attributes::resource(call.user, "create", "", call.resource);
-            authorizer.require(&asks.within(call.namespace).named(call.name).sub(call.subresource))?;
+            authorizer.require(
+                &asks
+                    .within(call.namespace)
+                    .named(call.name)
+                    .with_subresource(call.subresource),
+            )?;
         }
         let pod = target::pod(self.reader.as_ref(), call)?;
         let path = options::stream(&pod, call, query)?;

@@ -149,17 +149,15 @@ pub(super) fn stream(pod: &Value, call: &Call<'_>, query: &str) -> Result<String
     }
     let container = container(pod, query.get("container").unwrap_or_default())?;
     let tty = query.flag("tty").unwrap_or(false);
-    for (name, kubelets, yes) in [
-        ("stdin", "input", query.flag("stdin").unwrap_or(false)),
-        ("stdout", "output", query.flag("stdout").unwrap_or(true)),
+    for (name, yes) in [
+        ("input", query.flag("stdin").unwrap_or(false)),
+        ("output", query.flag("stdout").unwrap_or(true)),
         // A terminal has one stream for both; a kubelet that waited for the other would wait for ever.
-        ("stderr", "error", query.flag("stderr").unwrap_or(true) && !tty),
-        ("tty", "tty", tty),
+        ("error", query.flag("stderr").unwrap_or(true) && !tty),
+        ("tty", tty),
     ] {
         if yes {
-            wanted.append_pair(kubelets, "1");
-        } else {
-            tracing::trace!(name, "not asked for");
+            wanted.append_pair(name, "1");
         }
     }
     for word in query.all("command") {

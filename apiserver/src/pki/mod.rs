@@ -131,12 +131,11 @@ pub struct Pki {
     encryption_keys: Vec<EncryptionKey>,
 }
 
-/// The files that hold the clients' identities: file stem, common name, organisations.
-const CLIENTS: [(&str, &str, &[&str]); 4] = [
-    ("admin", "kubernetes-admin", &["system:masters"]),
-    ("scheduler", "system:kube-scheduler", &[]),
-    ("controller-manager", "system:kube-controller-manager", &[]),
-    ("proxy", "system:kube-proxy", &[]),
+/// The components' identities: file stem, common name.
+const COMPONENTS: [(&str, &str); 3] = [
+    ("scheduler", "system:kube-scheduler"),
+    ("controller-manager", "system:kube-controller-manager"),
+    ("proxy", "system:kube-proxy"),
 ];
 
 impl Pki {
@@ -188,12 +187,15 @@ impl Pki {
             "kube-apiserver-kubelet-client",
             &["kubeadm:cluster-admins"][..],
         )?;
-        let mut admin = None;
-        for (stem, common_name, organizations) in CLIENTS {
+        let kubeconfig = |stem: &str, common_name, organizations| -> Result<KeyAndCert, PkiError> {
             let identity = client(stem, common_name, organizations)?;
             let text = kubeconfig::with_certificate(&config.server_url, &ca.cert_pem, common_name, &identity);
             vault.write(&format!("{stem}.kubeconfig"), &text)?;
-            admin.get_or_insert(identity);
+            Ok(identity)
+        };
+        let admin = kubeconfig("admin", "kubernetes-admin", &["system:masters"][..])?;
+        for (stem, common_name) in COMPONENTS {
+            kubeconfig(stem, common_name, &[])?;
         }
         let service_account_key = match vault.read("pki/sa.key")? {
             Some(pem) => pem,
@@ -209,7 +211,7 @@ impl Pki {
             vault,
             serving,
             kubelet_client,
-            admin: admin.unwrap_or_else(|| ca.clone()),
+            admin,
             ca,
             service_account_key,
             encryption_keys,
