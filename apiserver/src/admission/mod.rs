@@ -8,8 +8,7 @@
 //! Plugins read watch caches and nothing else. What has to stay true until the write is in the store (a quota) is held by the
 //! [`Permit`] that `validate` returns: keep it until the write is answered.
 //!
-//! Not here: webhooks and CEL policies, `PodSecurity` (see ARCHITECTURE.md for what else is deliberately absent), and upstream's
-//! plugins that are off by default.
+//! Not here: webhooks and CEL policies, `PersistentVolumeClaimResize`, and upstream's plugins that are off by default.
 
 mod certificates;
 mod default_ingress_class;
@@ -18,6 +17,7 @@ mod default_toleration_seconds;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod pod_security;
 mod priority;
 mod resource_quota;
 mod role_escalation;
@@ -178,6 +178,7 @@ impl Admission {
             Box::new(service_account::ServiceAccount),
             Box::new(node_restriction::NodeRestriction),
             Box::new(taint_nodes::TaintNodesByCondition),
+            Box::new(pod_security::PodSecurity),
             Box::new(priority::Priority),
             Box::new(default_toleration_seconds::DefaultTolerationSeconds),
             Box::new(default_storage_class::DefaultStorageClass),

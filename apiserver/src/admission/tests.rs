@@ -678,6 +678,77 @@ async fn a_quota_with_scopes_counts_only_what_is_in_scope() {
 }
 
 #[tokio::test]
+async fn a_namespace_that_enforces_a_standard_takes_only_pods_that_keep_to_it() {
+    let labelled = |name: &str, level: &str| json!({"metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": level}}});
+    let account = |namespace: &str| json!({"metadata": {"namespace": namespace, "name": "default"}});
+    let chain = chain(
+        reader()
+            .with("namespaces", labelled("strict", "restricted"))
+            .with("namespaces", labelled("base", "baseline"))
+            .with("serviceaccounts", account("strict"))
+            .with("serviceaccounts", account("base")),
+    );
+    let pod = |namespace: &str, spec: Value| {
+        create(
+            PODS,
+            json!({"metadata": {"name": "p", "namespace": namespace}, "spec": spec}),
+        )
+    };
+    let plain = || json!({"containers": [{"name": "c"}]});
+    admit(&chain, pod("demo", json!({"hostPID": true, "containers": []})))
+        .await
+        .unwrap();
+    admit(&chain, pod("base", plain())).await.unwrap();
+    assert_eq!(
+        refusal(&chain, pod("strict", plain())).await,
+        "pods \"p\" is forbidden: violates PodSecurity \"restricted:latest\": allowPrivilegeEscalation != false \
+         (container \"c\" must set securityContext.allowPrivilegeEscalation=false), unrestricted capabilities (container \"c\" must \
+         set securityContext.capabilities.drop=[\"ALL\"]), runAsNonRoot != true (pod or container \"c\" must set \
+         securityContext.runAsNonRoot=true), seccompProfile (pod or container \"c\" must set \
+         securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\")"
+    );
+    let good = json!({
+        "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [{"name": "c", "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}],
+    });
+    admit(&chain, pod("strict", good)).await.unwrap();
+    for (spec, words) in [
+        (
+            json!({"hostNetwork": true, "containers": []}),
+            "host namespaces (hostNetwork=true)",
+        ),
+        (
+            json!({"containers": [{"name": "c", "securityContext": {"privileged": true}}]}),
+            "privileged (container \"c\" must not set securityContext.privileged=true)",
+        ),
+        (
+            json!({"containers": [{"name": "c", "securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}]}),
+            "non-default capabilities",
+        ),
+        (
+            json!({"containers": [], "volumes": [{"name": "v", "hostPath": {"path": "/"}}]}),
+            "hostPath volumes (volume \"v\")",
+        ),
+        (
+            json!({"containers": [{"name": "c", "ports": [{"hostPort": 80}]}]}),
+            "hostPort",
+        ),
+        (
+            json!({"containers": [], "securityContext": {"sysctls": [{"name": "kernel.msgmax"}]}}),
+            "forbidden sysctls (kernel.msgmax)",
+        ),
+    ] {
+        let refused = refusal(&chain, pod("base", spec)).await;
+        assert!(refused.contains(words), "{refused}");
+    }
+    let nonsense = refusal(&chain, create(("", "namespaces"), labelled("n", "paranoid"))).await;
+    assert!(
+        nonsense.contains("must be one of privileged, baseline, restricted"),
+        "{nonsense}"
+    );
+}
+
+#[tokio::test]
 async fn roles_grant_only_what_their_writer_holds() {
     let chain = chain(reader());
     let role = || {
