@@ -66,7 +66,7 @@ impl Style {
 
     fn encode(&self, value: &Value) -> Bytes {
         match self.accepted.format {
-            Format::Yaml => serde_saphyr::to_string(value).unwrap_or_default().into(),
+            Format::Yaml => timonel_api::decode::to_yaml(value).into(),
             Format::Json if self.pretty => {
                 let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
                 text.push(b'\n');

@@ -103,7 +103,7 @@ pub(crate) fn print(out: &mut impl Write, format: &Format, value: &Value) -> Res
 
 /// Writes YAML that kubectl reads back as the same object.
 pub(crate) fn yaml(value: &Value) -> Result<String, Failure> {
-    serde_saphyr::to_string(value).map_err(|error| Failure::usage(format!("cannot write YAML: {error}")))
+    Ok(timonel_api::decode::to_yaml(value))
 }
 
 /// The items of a list, or the object itself.
