@@ -36,11 +36,16 @@ pub(crate) async fn ensure(pod: &Pod, root: &str) {
     let shares = resources::shares(requests.get("cpu").map_or(0, Quantity::millis));
     let all_limited = |name: &str| {
         pod.spec.iter().flat_map(|spec| &spec.containers).all(|container| {
-            let limits = container.resources.as_ref().and_then(|resources| resources.limits.as_ref());
+            let limits = container
+                .resources
+                .as_ref()
+                .and_then(|resources| resources.limits.as_ref());
             limits.is_some_and(|limits| limits.contains_key(name))
         })
     };
-    let quota = all_limited("cpu").then(|| limits.get("cpu").map_or(0, Quantity::millis)).map(resources::quota);
+    let quota = all_limited("cpu")
+        .then(|| limits.get("cpu").map_or(0, Quantity::millis))
+        .map(resources::quota);
     let memory = all_limited("memory").then(|| limits.get("memory").map_or(0, Quantity::value));
     let work = move || {
         for hierarchy in hierarchies() {

@@ -15,6 +15,7 @@ pub mod node;
 pub mod pod;
 mod run;
 pub mod runtime;
+pub mod serve;
 pub mod simulated;
 pub mod spec;
 pub mod volumes;
@@ -22,3 +23,4 @@ pub mod worker;
 
 pub use config::{Capacity, Config, Timings};
 pub use run::{Deps, Error, Kubelet, run};
+pub use serve::serve;

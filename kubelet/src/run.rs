@@ -35,7 +35,9 @@ pub struct Deps {
 
 impl fmt::Debug for Deps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Deps").field("runtime", &self.runtime).finish_non_exhaustive()
+        f.debug_struct("Deps")
+            .field("runtime", &self.runtime)
+            .finish_non_exhaustive()
     }
 }
 
@@ -150,7 +152,11 @@ impl Kubelet {
         let api: Api<Pod> = Api::all(shared.client.clone());
         let pods = informer::start_with(api, mine, Arc::clone(&shared.rng), shutdown.clone());
         let relist = {
-            let (relister, runtime, clock) = (shared.relist.clone(), Arc::clone(&shared.runtime), Arc::clone(&shared.clock));
+            let (relister, runtime, clock) = (
+                shared.relist.clone(),
+                Arc::clone(&shared.runtime),
+                Arc::clone(&shared.clock),
+            );
             let (period, shutdown) = (shared.config.timings.relist, shutdown.clone());
             async move { relister.run(runtime, clock, period, shutdown).await }
         };
@@ -159,6 +165,11 @@ impl Kubelet {
             worker::manager::run(Arc::clone(&shared), pods, shutdown.clone()),
             node::run_status(Arc::clone(&shared), self.machine, shutdown.clone()),
             node::run_lease(Arc::clone(&shared), shutdown.clone()),
+            async {
+                if !shared.config.hollow {
+                    worker::rotate::run(Arc::clone(&shared), shutdown.clone()).await;
+                }
+            },
         );
     }
 }

@@ -40,7 +40,11 @@ async fn start(containerd: &Containerd, runtime: &dyn Runtime, pod: &Pod) -> (St
     std::fs::create_dir_all(format!("{}/main", config.log_directory)).expect("a log folder");
     let sandbox_id = runtime.run_sandbox(&config).await.expect("a sandbox");
     let wanted = &pod.spec.as_ref().expect("a spec").containers[0];
-    let image = runtime.image("docker.io/library/busybox:1.35").await.expect("an answer").expect("an image");
+    let image = runtime
+        .image("docker.io/library/busybox:1.35")
+        .await
+        .expect("an answer")
+        .expect("an image");
     let parts = Parts {
         pod,
         container: wanted,
@@ -52,21 +56,29 @@ async fn start(containerd: &Containerd, runtime: &dyn Runtime, pod: &Pod) -> (St
         memory: 1 << 30,
     };
     let built = container(parts, &settings).expect("a configuration");
-    let id = runtime.create_container(&sandbox_id, &built, &config).await.expect("a container");
+    let id = runtime
+        .create_container(&sandbox_id, &built, &config)
+        .await
+        .expect("a container");
     runtime.start_container(&id).await.expect("a start");
     (sandbox_id, id)
 }
 
 async fn record(runtime: &dyn Runtime, id: &str) -> ContainerRecord {
     let all = runtime.list_containers().await.expect("a list");
-    all.into_iter().find(|container| container.id == id).expect("the container")
+    all.into_iter()
+        .find(|container| container.id == id)
+        .expect("the container")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pods_container_runs_is_found_again_executes_logs_and_stops() {
     let containerd = Containerd::start().await;
     let runtime = containerd.runtime();
-    let pod = pod("web", "echo $GREETING; id -u; trap 'exit 7' TERM; while true; do sleep 0.1; done");
+    let pod = pod(
+        "web",
+        "echo $GREETING; id -u; trap 'exit 7' TERM; while true; do sleep 0.1; done",
+    );
     let (sandbox_id, id) = start(&containerd, &runtime, &pod).await;
     let running = record(&runtime, &id).await;
     assert!(matches!(running.state, ContainerState::Running { .. }), "{running:?}");
@@ -74,31 +86,57 @@ async fn a_pods_container_runs_is_found_again_executes_logs_and_stops() {
     assert!(running.annotations.contains_key(labels::HASH));
 
     let again = containerd.runtime();
-    assert_eq!(record(&again, &id).await, running, "a kubelet that starts anew finds the same");
+    assert_eq!(
+        record(&again, &id).await,
+        running,
+        "a kubelet that starts anew finds the same"
+    );
     let sandboxes = again.list_sandboxes().await.expect("a list");
-    assert_eq!((sandboxes[0].uid.as_str(), sandboxes[0].state), ("uid-web", SandboxState::Ready));
+    assert_eq!(
+        (sandboxes[0].uid.as_str(), sandboxes[0].state),
+        ("uid-web", SandboxState::Ready)
+    );
 
     let command = |text: &str| ["sh", "-c", text].map(str::to_owned);
     let one = Duration::from_secs(1);
-    let result = runtime.exec_sync(&id, &command("echo out; echo err >&2; exit 3"), one).await.expect("an answer");
-    assert_eq!((result.exit_code, result.stdout.as_slice(), result.stderr.as_slice()), (3, &b"out\n"[..], &b"err\n"[..]));
+    let result = runtime
+        .exec_sync(&id, &command("echo out; echo err >&2; exit 3"), one)
+        .await
+        .expect("an answer");
+    assert_eq!(
+        (result.exit_code, result.stdout.as_slice(), result.stderr.as_slice()),
+        (3, &b"out\n"[..], &b"err\n"[..])
+    );
     let late = runtime.exec_sync(&id, &command("sleep 5"), one).await;
-    assert!(matches!(late, Err(timonel_kubelet::runtime::RuntimeError::Timeout(_))), "{late:?}");
+    assert!(
+        matches!(late, Err(timonel_kubelet::runtime::RuntimeError::Timeout(_))),
+        "{late:?}"
+    );
 
     let log = running.log_path.clone();
     containerd
         .eventually("the container has written its log", async || {
-            std::fs::read_to_string(&log).is_ok_and(|text| text.contains(" stdout F hello world\n") && text.contains(" stdout F 1000\n"))
+            std::fs::read_to_string(&log)
+                .is_ok_and(|text| text.contains(" stdout F hello world\n") && text.contains(" stdout F 1000\n"))
         })
         .await;
 
-    runtime.stop_container(&id, Duration::from_secs(5)).await.expect("a stop");
+    runtime
+        .stop_container(&id, Duration::from_secs(5))
+        .await
+        .expect("a stop");
     let ended = record(&runtime, &id).await;
-    assert!(matches!(ended.state, ContainerState::Exited { exit_code: 7, .. }), "{ended:?}");
+    assert!(
+        matches!(ended.state, ContainerState::Exited { exit_code: 7, .. }),
+        "{ended:?}"
+    );
     runtime.stop_sandbox(&sandbox_id).await.expect("a stop");
     runtime.remove_sandbox(&sandbox_id).await.expect("a removal");
     assert!(runtime.list_containers().await.expect("a list").is_empty());
-    runtime.remove_sandbox(&sandbox_id).await.expect("removing what is gone succeeds");
+    runtime
+        .remove_sandbox(&sandbox_id)
+        .await
+        .expect("removing what is gone succeeds");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -112,5 +150,8 @@ async fn a_container_that_ignores_the_signal_is_killed_after_its_grace_period() 
     let began = std::time::Duration::from_secs(1);
     runtime.stop_container(&id, began).await.expect("a stop");
     let ended = record(&runtime, &id).await;
-    assert!(matches!(ended.state, ContainerState::Exited { exit_code: 137, .. }), "{ended:?}");
+    assert!(
+        matches!(ended.state, ContainerState::Exited { exit_code: 137, .. }),
+        "{ended:?}"
+    );
 }

@@ -219,7 +219,11 @@ impl Runtime for CriRuntime {
                 namespace: metadata.namespace,
                 uid: metadata.uid,
                 attempt: metadata.attempt,
-                state: if ready { SandboxState::Ready } else { SandboxState::NotReady },
+                state: if ready {
+                    SandboxState::Ready
+                } else {
+                    SandboxState::NotReady
+                },
                 created_at: no_sooner_than(item.created_at),
                 ips,
                 labels: item.labels.into_iter().collect(),
@@ -321,7 +325,11 @@ impl Runtime for CriRuntime {
             cmd: command.to_vec(),
             timeout: seconds,
         };
-        let limit = if timeout.is_zero() { PULL } else { timeout + Duration::from_secs(10) };
+        let limit = if timeout.is_zero() {
+            PULL
+        } else {
+            timeout + Duration::from_secs(10)
+        };
         let answer = self
             .runtime()
             .exec_sync(timed(request, limit))

@@ -31,7 +31,10 @@ impl NetworkProber {
     /// Sets up the HTTP client: no certificate check, no connection reuse, redirects followed on the same host only.
     pub(crate) fn new() -> Result<Self, RuntimeError> {
         let redirects = reqwest::redirect::Policy::custom(|attempt| {
-            let first = attempt.previous().first().and_then(|url| url.host_str().map(str::to_owned));
+            let first = attempt
+                .previous()
+                .first()
+                .and_then(|url| url.host_str().map(str::to_owned));
             if attempt.previous().len() >= 10 || attempt.url().host_str().map(str::to_owned) != first {
                 attempt.stop()
             } else {
@@ -117,7 +120,11 @@ impl NetworkProber {
 }
 
 fn bracketed(host: &str) -> String {
-    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+    if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    }
 }
 
 /// The part of an error chain that says what happened, worded as Go's `net` does.
@@ -158,13 +165,19 @@ async fn tcp(host: &str, port: u16, timeout: Duration) -> ProbeOutcome {
 async fn grpc(host: &str, port: u16, service: &str, timeout: Duration) -> ProbeOutcome {
     let address = format!("{}:{port}", bracketed(host));
     let too_slow = || ProbeOutcome::Failure {
-        output: format!("timeout: failed to connect service \"{address}\" within {timeout:?}: context deadline exceeded"),
+        output: format!(
+            "timeout: failed to connect service \"{address}\" within {timeout:?}: context deadline exceeded"
+        ),
     };
     let ask = async {
         let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}"))
-            .map_err(|error| ProbeOutcome::Error { message: error.to_string() })?
+            .map_err(|error| ProbeOutcome::Error {
+                message: error.to_string(),
+            })?
             .user_agent("kube-probe/1.36")
-            .map_err(|error| ProbeOutcome::Error { message: error.to_string() })?;
+            .map_err(|error| ProbeOutcome::Error {
+                message: error.to_string(),
+            })?;
         let channel = endpoint.connect().await.map_err(|_| too_slow())?;
         let answer = health::health_client::HealthClient::new(channel)
             .check(health::HealthCheckRequest {

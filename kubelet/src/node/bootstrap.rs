@@ -81,7 +81,12 @@ impl std::fmt::Debug for Identity {
 ///
 /// # Errors
 /// When the API server cannot be asked, or the request is denied.
-pub async fn request(client: &kube::Client, node: &str, signer: &str, names: &[String]) -> Result<Identity, BootstrapError> {
+pub async fn request(
+    client: &kube::Client,
+    node: &str,
+    signer: &str,
+    names: &[String],
+) -> Result<Identity, BootstrapError> {
     let failed = |source| BootstrapError::Request {
         node: node.to_owned(),
         source,
@@ -90,9 +95,18 @@ pub async fn request(client: &kube::Client, node: &str, signer: &str, names: &[S
     let mut params = CertificateParams::new(names.to_vec()).map_err(failed)?;
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
-    params.distinguished_name.push(DnType::CommonName, format!("system:node:{node}"));
-    let pem = params.serialize_request(&key).and_then(|request| request.pem()).map_err(failed)?;
-    let usage = if signer == SERVING_SIGNER { "server auth" } else { "client auth" };
+    params
+        .distinguished_name
+        .push(DnType::CommonName, format!("system:node:{node}"));
+    let pem = params
+        .serialize_request(&key)
+        .and_then(|request| request.pem())
+        .map_err(failed)?;
+    let usage = if signer == SERVING_SIGNER {
+        "server auth"
+    } else {
+        "client auth"
+    };
     let api: Api<CertificateSigningRequest> = Api::all(client.clone());
     let wanted = CertificateSigningRequest {
         metadata: ObjectMeta {
@@ -121,7 +135,11 @@ pub async fn request(client: &kube::Client, node: &str, signer: &str, names: &[S
                 key_pem: key.serialize_pem(),
             });
         }
-        let no = status.conditions.iter().flatten().find(|condition| condition.type_ == "Denied" || condition.type_ == "Failed");
+        let no = status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|condition| condition.type_ == "Denied" || condition.type_ == "Failed");
         if let Some(no) = no {
             return Err(BootstrapError::Denied {
                 name,

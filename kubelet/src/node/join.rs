@@ -63,9 +63,17 @@ pub async fn join(join: &Join) -> Result<PathBuf, BootstrapError> {
 ///
 /// # Errors
 /// When no certificate can be had, or it cannot be kept.
-pub async fn serving(client: &kube::Client, node: &str, names: &[String], dir: &Path) -> Result<Identity, BootstrapError> {
+pub async fn serving(
+    client: &kube::Client,
+    node: &str,
+    names: &[String],
+    dir: &Path,
+) -> Result<Identity, BootstrapError> {
     let (cert, key) = (dir.join("kubelet-serving.crt"), dir.join("kubelet-serving.key"));
-    if let (Ok(cert_pem), Ok(key_pem)) = (tokio::fs::read_to_string(&cert).await, tokio::fs::read_to_string(&key).await) {
+    if let (Ok(cert_pem), Ok(key_pem)) = (
+        tokio::fs::read_to_string(&cert).await,
+        tokio::fs::read_to_string(&key).await,
+    ) {
         return Ok(Identity { cert_pem, key_pem });
     }
     let identity = bootstrap::request(client, node, bootstrap::SERVING_SIGNER, names).await?;
@@ -88,7 +96,9 @@ async fn write_secret(path: &Path, text: &str) -> Result<(), BootstrapError> {
     let mut options = tokio::fs::OpenOptions::new();
     options.create(true).truncate(true).write(true).mode(0o600);
     let mut file = options.open(&temporary).await.map_err(failed)?;
-    tokio::io::AsyncWriteExt::write_all(&mut file, text.as_bytes()).await.map_err(failed)?;
+    tokio::io::AsyncWriteExt::write_all(&mut file, text.as_bytes())
+        .await
+        .map_err(failed)?;
     file.sync_all().await.map_err(failed)?;
     tokio::fs::rename(&temporary, path).await.map_err(failed)
 }

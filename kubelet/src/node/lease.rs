@@ -24,10 +24,17 @@ pub(crate) async fn run(shared: Arc<Shared>, shutdown: CancellationToken) {
                 known = Some(lease);
                 retry = Duration::from_millis(200);
                 // A little jitter keeps a thousand nodes from renewing in step.
-                shared.config.timings.lease_renew.mul_f64(1.0 + 0.04 * shared.rng.unit())
+                shared
+                    .config
+                    .timings
+                    .lease_renew
+                    .mul_f64(1.0 + 0.04 * shared.rng.unit())
             }
             Err(error) => {
-                tracing::warn!(error = timonel_client::chain(&error), "the node's lease was not renewed");
+                tracing::warn!(
+                    error = timonel_client::chain(&error),
+                    "the node's lease was not renewed"
+                );
                 let wait = retry.min(shared.config.timings.lease_renew);
                 retry *= 2;
                 wait

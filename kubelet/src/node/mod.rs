@@ -9,5 +9,5 @@ mod status;
 
 pub(crate) use lease::run as run_lease;
 pub(crate) use machine::Machine;
-pub(crate) use status::run as run_status;
 pub use status::NodeReport;
+pub(crate) use status::run as run_status;

@@ -117,7 +117,10 @@ fn ready(observed: &NodeObserved) -> (bool, String) {
     match &observed.conditions {
         Err(error) => problems.push(format!("container runtime is down: {error}")),
         Ok(conditions) => {
-            for (kind, what) in [("RuntimeReady", "container runtime"), ("NetworkReady", "container runtime network")] {
+            for (kind, what) in [
+                ("RuntimeReady", "container runtime"),
+                ("NetworkReady", "container runtime network"),
+            ] {
                 match conditions.iter().find(|condition| condition.kind == kind) {
                     Some(condition) if condition.status => {}
                     Some(condition) => problems.push(format!(
@@ -129,7 +132,12 @@ fn ready(observed: &NodeObserved) -> (bool, String) {
             }
         }
     }
-    problems.extend(observed.relist.as_ref().map(|error| format!("PLEG is not healthy: {error}")));
+    problems.extend(
+        observed
+            .relist
+            .as_ref()
+            .map(|error| format!("PLEG is not healthy: {error}")),
+    );
     match problems.len() {
         0 => (true, "kubelet is posting ready status".to_owned()),
         1 => (false, problems.remove(0)),
@@ -142,7 +150,13 @@ fn seconds(at: Timestamp) -> Timestamp {
 }
 
 /// Projects the node's status. `old` is what was reported before, for times of transitions.
-pub(super) fn status(config: &Config, machine: &Machine, observed: &NodeObserved, old: Option<&NodeStatus>, now: Timestamp) -> NodeStatus {
+pub(super) fn status(
+    config: &Config,
+    machine: &Machine,
+    observed: &NodeObserved,
+    old: Option<&NodeStatus>,
+    now: Timestamp,
+) -> NodeStatus {
     let (capacity, allocatable) = amounts(config, machine);
     let now = seconds(now);
     let condition = |kind: &str, holds: bool, reason: &str, message: &str| {
@@ -150,7 +164,9 @@ pub(super) fn status(config: &Config, machine: &Machine, observed: &NodeObserved
         let before = old
             .and_then(|old| old.conditions.as_ref())
             .and_then(|list| list.iter().find(|condition| condition.type_ == kind));
-        let since = before.filter(|before| before.status == status).and_then(|before| before.last_transition_time.clone());
+        let since = before
+            .filter(|before| before.status == status)
+            .and_then(|before| before.last_transition_time.clone());
         NodeCondition {
             type_: kind.to_owned(),
             status: status.to_owned(),
@@ -164,10 +180,14 @@ pub(super) fn status(config: &Config, machine: &Machine, observed: &NodeObserved
     let memory = short(observed.pressure.memory_available, MEMORY_RESERVE);
     let disk = short(observed.pressure.disk_available_percent, DISK_RESERVE_PERCENT);
     let pids = short(observed.pressure.pids_left_percent, 5);
-    let pick = |bad: bool, yes: (&'static str, &'static str), no: (&'static str, &'static str)| if bad { yes } else { no };
+    let pick =
+        |bad: bool, yes: (&'static str, &'static str), no: (&'static str, &'static str)| if bad { yes } else { no };
     let memory_words = pick(
         memory,
-        ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+        (
+            "KubeletHasInsufficientMemory",
+            "kubelet has insufficient memory available",
+        ),
         ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
     );
     let disk_words = pick(
@@ -271,7 +291,10 @@ mod tests {
         observed.conditions = Ok(vec![one("RuntimeReady", true), one("NetworkReady", false)]);
         let status = status(&config, &machine, &observed, None, Timestamp::UNIX_EPOCH);
         let ready = status.conditions.unwrap().pop().unwrap();
-        assert_eq!((ready.status.as_str(), ready.reason.as_deref()), ("False", Some("KubeletNotReady")));
+        assert_eq!(
+            (ready.status.as_str(), ready.reason.as_deref()),
+            ("False", Some("KubeletNotReady"))
+        );
         assert_eq!(
             ready.message.unwrap(),
             "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized"

@@ -36,14 +36,19 @@ pub(crate) async fn run(shared: Arc<Shared>, machine: Machine, shutdown: Cancell
         uid: Some(shared.config.node_name.clone()),
         ..ObjectReference::default()
     };
-    shared.recorder.event(&reference, EventType::Normal, "Starting", "Starting kubelet.");
+    shared
+        .recorder
+        .event(&reference, EventType::Normal, "Starting", "Starting kubelet.");
     loop {
         let wait = match step(&shared, &machine, &mut report, &reference).await {
             Ok(()) if is_ready(report.status.as_ref()) => shared.config.timings.node_status,
             // Until it is ready, a node looks at itself more often, so that a lab comes up fast.
             Ok(()) => shared.config.timings.node_status.min(RETRY),
             Err(error) => {
-                tracing::warn!(error = timonel_client::chain(&error), "the node's status was not reported");
+                tracing::warn!(
+                    error = timonel_client::chain(&error),
+                    "the node's status was not reported"
+                );
                 RETRY * 2
             }
         };
@@ -79,7 +84,12 @@ async fn observe(shared: &Shared) -> NodeObserved {
     }
 }
 
-async fn step(shared: &Shared, machine: &Machine, report: &mut NodeReport, about: &ObjectReference) -> Result<(), kube::Error> {
+async fn step(
+    shared: &Shared,
+    machine: &Machine,
+    report: &mut NodeReport,
+    about: &ObjectReference,
+) -> Result<(), kube::Error> {
     let api: Api<Node> = Api::all(shared.client.clone());
     let name = &shared.config.node_name;
     let observed = observe(shared).await;
@@ -88,7 +98,9 @@ async fn step(shared: &Shared, machine: &Machine, report: &mut NodeReport, about
         register(shared, &api, machine, report, &observed, now).await?;
     }
     let status = object::status(&shared.config, machine, &observed, report.status.as_ref(), now);
-    let due = report.at.is_none_or(|at| now >= at + shared.config.timings.node_status_report);
+    let due = report
+        .at
+        .is_none_or(|at| now >= at + shared.config.timings.node_status_report);
     if let Some(known) = &report.status
         && object::same(known, &status)
         && !due
@@ -98,10 +110,16 @@ async fn step(shared: &Shared, machine: &Machine, report: &mut NodeReport, about
     }
     let was = is_ready(report.status.as_ref());
     let mut body = json!({"status": status});
-    if let Some(conditions) = body.pointer_mut("/status/conditions").and_then(|list| list.as_array_mut()) {
+    if let Some(conditions) = body
+        .pointer_mut("/status/conditions")
+        .and_then(|list| list.as_array_mut())
+    {
         conditions.retain(|condition| condition.is_object());
     }
-    match api.patch_status(name, &PatchParams::default(), &Patch::Strategic(body)).await {
+    match api
+        .patch_status(name, &PatchParams::default(), &Patch::Strategic(body))
+        .await
+    {
         Ok(_) => {}
         Err(kube::Error::Api(error)) if error.code == 404 => {
             // Somebody deleted the Node object: register anew.

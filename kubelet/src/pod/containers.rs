@@ -39,13 +39,15 @@ pub(super) fn drop_old_ones(draft: &mut Draft<'_>) {
 
 /// Whether there is anything that a (new) sandbox would be for.
 pub(super) fn any_left_to_run(observed: &Observed, pod: &Pod, spec: &PodSpec) -> bool {
-    spec.containers.iter().any(|container| match observed.named(&container.name).next() {
-        Some(ContainerRecord {
-            state: ContainerState::Exited { exit_code, .. },
-            ..
-        }) => wants_restart(pod, container, *exit_code, false),
-        _ => true,
-    })
+    spec.containers
+        .iter()
+        .any(|container| match observed.named(&container.name).next() {
+            Some(ContainerRecord {
+                state: ContainerState::Exited { exit_code, .. },
+                ..
+            }) => wants_restart(pod, container, *exit_code, false),
+            _ => true,
+        })
 }
 
 /// Only keeps the probes of running containers going.
@@ -65,10 +67,11 @@ pub(super) fn probe_only(draft: &mut Draft<'_>, spec: &PodSpec, sandbox: &str) {
 pub(super) fn init(draft: &mut Draft<'_>, pod: &Pod, spec: &PodSpec, sandbox: &str) -> bool {
     let observed = draft.observed;
     // Once a main container was made in this sandbox, initialization is over for good.
-    let past = spec
-        .containers
-        .iter()
-        .any(|container| observed.named(&container.name).any(|record| record.sandbox_id == sandbox));
+    let past = spec.containers.iter().any(|container| {
+        observed
+            .named(&container.name)
+            .any(|record| record.sandbox_id == sandbox)
+    });
     for container in spec.init_containers.iter().flatten() {
         let newest = observed.named(&container.name).next();
         let here = newest.filter(|record| record.sandbox_id == sandbox);
@@ -116,13 +119,16 @@ pub(super) fn main(draft: &mut Draft<'_>, pod: &Pod, spec: &PodSpec, sandbox: &s
     for container in &spec.containers {
         let newest = draft.observed.named(&container.name).next();
         match newest.map(|record| (record, &record.state)) {
-            Some((record, ContainerState::Running { .. } | ContainerState::Unknown)) if record.sandbox_id == sandbox => {
+            Some((record, ContainerState::Running { .. } | ContainerState::Unknown))
+                if record.sandbox_id == sandbox =>
+            {
                 keep(draft, pod, spec, container, record);
             }
             Some((record, ContainerState::Running { .. } | ContainerState::Unknown)) => {
                 stop(draft, container, record, spec_grace(spec), "Stopping container");
             }
-            Some((_, ContainerState::Exited { exit_code, .. })) if !wants_restart(pod, container, *exit_code, false) => {}
+            Some((_, ContainerState::Exited { exit_code, .. }))
+                if !wants_restart(pod, container, *exit_code, false) => {}
             _ => start(draft, pod, container, newest, sandbox),
         }
     }
@@ -150,7 +156,11 @@ pub(super) fn has_started(observed: &Observed, pod: &Pod, container: &Container,
 
 /// Whether a running container counts as ready.
 pub(super) fn is_ready(observed: &Observed, pod: &Pod, container: &Container, record: &ContainerRecord) -> bool {
-    if !has_started(observed, pod, container, record) || observed.is_busy(&Busy::Stop(record.id.clone())) && container.readiness_probe.is_none() && pod.metadata.deletion_timestamp.is_none() {
+    if !has_started(observed, pod, container, record)
+        || observed.is_busy(&Busy::Stop(record.id.clone()))
+            && container.readiness_probe.is_none()
+            && pod.metadata.deletion_timestamp.is_none()
+    {
         return false;
     }
     if container.readiness_probe.is_none() {
@@ -165,7 +175,10 @@ pub(super) fn is_ready(observed: &Observed, pod: &Pod, container: &Container, re
 
 /// Whether the container's `postStart` hook is still running: until then it shows as being created.
 pub(super) fn post_start_pending(observed: &Observed, container: &Container) -> bool {
-    container.lifecycle.as_ref().is_some_and(|lifecycle| lifecycle.post_start.is_some())
+    container
+        .lifecycle
+        .as_ref()
+        .is_some_and(|lifecycle| lifecycle.post_start.is_some())
         && observed.is_busy(&Busy::Start(container.name.clone()))
 }
 
@@ -225,7 +238,11 @@ fn keep(draft: &mut Draft<'_>, pod: &Pod, spec: &PodSpec, container: &Container,
             .termination_grace_period_seconds
             .and_then(|seconds| u64::try_from(seconds).ok())
             .map_or_else(|| spec_grace(spec), Duration::from_secs);
-        let again = if wants_restart(pod, container, 137, false) { ", will be restarted" } else { "" };
+        let again = if wants_restart(pod, container, 137, false) {
+            ", will be restarted"
+        } else {
+            ""
+        };
         let message = format!("Container {} failed {name} probe{again}", container.name);
         stop(draft, container, record, grace, &message);
         return;
@@ -233,7 +250,13 @@ fn keep(draft: &mut Draft<'_>, pod: &Pod, spec: &PodSpec, container: &Container,
     want_probes(draft, container, record);
 }
 
-pub(super) fn stop(draft: &mut Draft<'_>, container: &Container, record: &ContainerRecord, grace: Duration, message: &str) {
+pub(super) fn stop(
+    draft: &mut Draft<'_>,
+    container: &Container,
+    record: &ContainerRecord,
+    grace: Duration,
+    message: &str,
+) {
     let id = record.id.clone();
     let action = Action::StopContainer {
         container: container.name.clone(),
@@ -267,7 +290,9 @@ fn start(draft: &mut Draft<'_>, pod: &Pod, container: &Container, newest: Option
             container: name.clone(),
             exit_code,
         },
-        None => Because::NeverStarted { container: name.clone() },
+        None => Because::NeverStarted {
+            container: name.clone(),
+        },
     });
 
     let entry = memory.restart_backoff.get(name).copied();
@@ -296,7 +321,9 @@ fn start(draft: &mut Draft<'_>, pod: &Pod, container: &Container, newest: Option
             return;
         }
     }
-    let Some(image) = image(draft, container, attempt) else { return };
+    let Some(image) = image(draft, container, attempt) else {
+        return;
+    };
     let backoff = exited.map(|(finished_at, _)| Backoff::next(entry, finished_at, now, limits));
     draft.act(
         &Busy::Start(name.clone()),
@@ -313,7 +340,11 @@ fn start(draft: &mut Draft<'_>, pod: &Pod, container: &Container, newest: Option
 /// The restart count goes on from the API's status if the runtime has forgotten the container (its disk was lost).
 fn remembered_restarts(pod: &Pod, name: &str) -> u32 {
     let Some(status) = &pod.status else { return 0 };
-    let all = status.container_statuses.iter().flatten().chain(status.init_container_statuses.iter().flatten());
+    let all = status
+        .container_statuses
+        .iter()
+        .flatten()
+        .chain(status.init_container_statuses.iter().flatten());
     all.into_iter()
         .find(|known| known.name == name && known.container_id.is_some())
         .map_or(0, |known| u32::try_from(known.restart_count).unwrap_or_default() + 1)
@@ -426,7 +457,10 @@ fn image_waits(
         draft.look_again(failure.at + FRESH);
     }
     let waiting = if backing_off {
-        let message = format!("Back-off pulling image \"{image}\": {}: {}", failure.reason, failure.message);
+        let message = format!(
+            "Back-off pulling image \"{image}\": {}: {}",
+            failure.reason, failure.message
+        );
         draft.announce(
             format!("PullBackOff/{name}/{attempt}/{}", failure.at),
             PodEvent {

@@ -170,9 +170,9 @@ impl Observed {
 
     /// The newest sandbox, if it is fit for use.
     pub(super) fn current_sandbox(&self) -> Option<&SandboxRecord> {
-        self.sandboxes.first().filter(|sandbox| {
-            sandbox.state == SandboxState::Ready && (self.host_network() || !sandbox.ips.is_empty())
-        })
+        self.sandboxes
+            .first()
+            .filter(|sandbox| sandbox.state == SandboxState::Ready && (self.host_network() || !sandbox.ips.is_empty()))
     }
 
     /// Whether the pod uses the node's network.

@@ -232,7 +232,9 @@ pub fn plan_pod(observed: &Observed, now: Timestamp) -> PodPlan {
     {
         // The last container ended for good: what is left (the sandbox) is stopped.
         draft.because.push(Because::Completed);
-        draft.actions.retain(|action| matches!(action, Action::RemoveContainer { .. } | Action::Announce { .. }));
+        draft
+            .actions
+            .retain(|action| matches!(action, Action::RemoveContainer { .. } | Action::Announce { .. }));
         draft.probes.clear();
         draft.requeue = None;
         lifecycle = terminate::stop(&mut draft, pod, spec, terminate::spec_grace(spec));
@@ -342,7 +344,9 @@ fn need_sandbox(draft: &mut Draft<'_>, pod: &Pod, spec: &PodSpec) -> Lifecycle {
             0
         }
         Some(lost) => {
-            draft.because.push(Because::SandboxLost { sandbox: lost.id.clone() });
+            draft.because.push(Because::SandboxLost {
+                sandbox: lost.id.clone(),
+            });
             draft.announce(
                 format!("SandboxChanged/{}", lost.id),
                 PodEvent {
@@ -354,7 +358,8 @@ fn need_sandbox(draft: &mut Draft<'_>, pod: &Pod, spec: &PodSpec) -> Lifecycle {
             );
             // Whatever is left in it has to go before its successor comes.
             let left = observed.sandboxes.iter().filter(|sandbox| {
-                sandbox.state == SandboxState::Ready || observed.alive().any(|container| container.sandbox_id == sandbox.id)
+                sandbox.state == SandboxState::Ready
+                    || observed.alive().any(|container| container.sandbox_id == sandbox.id)
             });
             let ids: Vec<String> = left.map(|sandbox| sandbox.id.clone()).collect();
             if !ids.is_empty() {

@@ -56,7 +56,8 @@ pub struct ProbeTracker {
 impl ProbeTracker {
     /// Starts counting for a probe with its thresholds (defaults 1 and 3).
     pub fn new(probe: &Probe) -> Self {
-        let threshold = |value: Option<i32>, default| value.and_then(|v| u32::try_from(v).ok()).unwrap_or(default).max(1);
+        let threshold =
+            |value: Option<i32>, default| value.and_then(|v| u32::try_from(v).ok()).unwrap_or(default).max(1);
         Self {
             success_threshold: threshold(probe.success_threshold, 1),
             failure_threshold: threshold(probe.failure_threshold, 3),
@@ -84,7 +85,11 @@ impl ProbeTracker {
             self.last = Some(success);
             self.run = 1;
         }
-        let threshold = if success { self.success_threshold } else { self.failure_threshold };
+        let threshold = if success {
+            self.success_threshold
+        } else {
+            self.failure_threshold
+        };
         if self.run < threshold {
             return false;
         }

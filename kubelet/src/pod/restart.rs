@@ -42,5 +42,10 @@ pub fn spec_hash(container: &Container) -> String {
     hasher.update(container.name.as_bytes());
     hasher.update([0]);
     hasher.update(container.image.as_deref().unwrap_or_default().as_bytes());
-    hasher.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    hasher
+        .finalize()
+        .iter()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

@@ -41,14 +41,22 @@ pub(super) fn known_phase<'a>(observed: &'a Observed, pod: &'a Pod) -> Option<&'
 }
 
 /// What the API says about this very container.
-pub(super) fn old_status<'a>(pod: &'a Pod, observed: &Observed, record: &ContainerRecord) -> Option<&'a ContainerStatus> {
+pub(super) fn old_status<'a>(
+    pod: &'a Pod,
+    observed: &Observed,
+    record: &ContainerRecord,
+) -> Option<&'a ContainerStatus> {
     let id = format!("{}://{}", observed.node.runtime, record.id);
     named_status(pod, &record.name).filter(|status| status.container_id.as_deref() == Some(&id))
 }
 
 fn named_status<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
     let status = pod.status.as_ref()?;
-    let all = status.container_statuses.iter().flatten().chain(status.init_container_statuses.iter().flatten());
+    let all = status
+        .container_statuses
+        .iter()
+        .flatten()
+        .chain(status.init_container_statuses.iter().flatten());
     all.into_iter().find(|known| known.name == name)
 }
 
@@ -69,7 +77,11 @@ fn terminated(observed: &Observed, record: &ContainerRecord) -> Option<Container
         exit_code: *exit_code,
         finished_at: Some(Time(seconds(*finished_at))),
         message: Some(message.clone()).filter(|message| !message.is_empty()),
-        reason: Some(if reason.is_empty() { default.to_owned() } else { reason.clone() }),
+        reason: Some(if reason.is_empty() {
+            default.to_owned()
+        } else {
+            reason.clone()
+        }),
         signal: None,
         started_at: Some(Time(started_at.map_or(Timestamp::UNIX_EPOCH, seconds))),
     })
@@ -90,13 +102,23 @@ fn waiting(reason: &str, message: Option<String>) -> ApiState {
     }
 }
 
-fn container_status(draft: &Draft<'_>, pod: &Pod, spec: &PodSpec, container: &Container, init: bool) -> ContainerStatus {
+fn container_status(
+    draft: &Draft<'_>,
+    pod: &Pod,
+    spec: &PodSpec,
+    container: &Container,
+    init: bool,
+) -> ContainerStatus {
     let observed = draft.observed;
     let mut named = observed.named(&container.name);
     let (newest, previous) = (named.next(), named.next());
     let old = named_status(pod, &container.name);
     let has_init = spec.init_containers.as_ref().is_some_and(|list| !list.is_empty());
-    let not_yet = if has_init && !init { "PodInitializing" } else { "ContainerCreating" };
+    let not_yet = if has_init && !init {
+        "PodInitializing"
+    } else {
+        "ContainerCreating"
+    };
     let not_yet = if init { "PodInitializing" } else { not_yet };
     let wait = draft.waiting.get(&container.name);
 
@@ -184,21 +206,23 @@ fn settle(status: &mut ContainerStatus) {
     if is_over {
         return;
     }
-    status.state = Some(match status.last_state.as_ref().and_then(|state| state.terminated.clone()) {
-        Some(terminated) => ApiState {
-            terminated: Some(terminated),
-            ..ApiState::default()
+    status.state = Some(
+        match status.last_state.as_ref().and_then(|state| state.terminated.clone()) {
+            Some(terminated) => ApiState {
+                terminated: Some(terminated),
+                ..ApiState::default()
+            },
+            None => ApiState {
+                terminated: Some(ContainerStateTerminated {
+                    exit_code: 137,
+                    reason: Some("ContainerStatusUnknown".to_owned()),
+                    message: Some("The container could not be located when the pod was terminated".to_owned()),
+                    ..ContainerStateTerminated::default()
+                }),
+                ..ApiState::default()
+            },
         },
-        None => ApiState {
-            terminated: Some(ContainerStateTerminated {
-                exit_code: 137,
-                reason: Some("ContainerStatusUnknown".to_owned()),
-                message: Some("The container could not be located when the pod was terminated".to_owned()),
-                ..ContainerStateTerminated::default()
-            }),
-            ..ApiState::default()
-        },
-    });
+    );
     status.last_state = None;
 }
 
@@ -325,7 +349,12 @@ fn containers_ready(spec: &PodSpec, init: &[ContainerStatus], main: &[ContainerS
         "Failed" => return Verdict::no("PodFailed", None),
         _ => {}
     }
-    let sidecars = spec.init_containers.iter().flatten().zip(init).filter(|(container, _)| is_sidecar(container));
+    let sidecars = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .zip(init)
+        .filter(|(container, _)| is_sidecar(container));
     let unready: Vec<&str> = sidecars
         .map(|(_, status)| status)
         .chain(main)
@@ -352,7 +381,11 @@ fn ready(spec: &PodSpec, pod: &Pod, containers: &Verdict) -> Verdict {
     let mut missing = Vec::new();
     for gate in spec.readiness_gates.iter().flatten() {
         let kind = &gate.condition_type;
-        let known = pod.status.iter().flat_map(|status| status.conditions.iter().flatten()).find(|c| c.type_ == *kind);
+        let known = pod
+            .status
+            .iter()
+            .flat_map(|status| status.conditions.iter().flatten())
+            .find(|c| c.type_ == *kind);
         match known {
             None => missing.push(format!(
                 "corresponding condition of pod readiness gate \"{kind}\" does not exist."
@@ -419,7 +452,10 @@ pub(super) fn project(draft: &Draft<'_>, pod: &Pod, spec: &PodSpec, lifecycle: L
 
     let deadline = spec.active_deadline_seconds.and_then(|limit| {
         let started = start_time(observed, pod)?;
-        (draft.now.duration_since(started).as_secs() >= limit && !is_terminal(old.phase.as_deref()) && pod.metadata.deletion_timestamp.is_none()).then_some(())
+        (draft.now.duration_since(started).as_secs() >= limit
+            && !is_terminal(old.phase.as_deref())
+            && pod.metadata.deletion_timestamp.is_none())
+        .then_some(())
     });
     let (mut reason, mut message) = (None, None);
     let phase = if is_terminal(old.phase.as_deref()) {
@@ -437,7 +473,8 @@ pub(super) fn project(draft: &Draft<'_>, pod: &Pod, spec: &PodSpec, lifecycle: L
     } else {
         let phase = phase(pod, spec, &init, &main, ended);
         // While containers are being stopped a pod keeps its phase; it is over when they are.
-        if lifecycle == Lifecycle::Terminating && is_terminal(Some(phase)) && pod.metadata.deletion_timestamp.is_some() {
+        if lifecycle == Lifecycle::Terminating && is_terminal(Some(phase)) && pod.metadata.deletion_timestamp.is_some()
+        {
             old.phase.clone().unwrap_or_else(|| "Running".to_owned())
         } else {
             phase.to_owned()
@@ -492,7 +529,10 @@ pub(super) fn project(draft: &Draft<'_>, pod: &Pod, spec: &PodSpec, lifecycle: L
         host_ips: Some(host_ips).filter(|list| !list.is_empty()),
         pod_ip: ips.first().cloned(),
         pod_ips: Some(ips.into_iter().map(|ip| PodIP { ip }).collect::<Vec<_>>()).filter(|list| !list.is_empty()),
-        qos_class: old.qos_class.clone().or_else(|| Some(timonel_api::pod::qos_class(pod).to_owned())),
+        qos_class: old
+            .qos_class
+            .clone()
+            .or_else(|| Some(timonel_api::pod::qos_class(pod).to_owned())),
         start_time: start_time(observed, pod).map(|at| Time(seconds(at))),
         observed_generation: pod.metadata.generation,
         nominated_node_name: old.nominated_node_name.clone(),

@@ -21,7 +21,12 @@ pub(super) fn stop(draft: &mut Draft<'_>, pod: &Pod, spec: &PodSpec, grace: Dura
     let observed = draft.observed;
     let grace = grace.max(Duration::from_secs(1));
     let running: Vec<&ContainerRecord> = observed.alive().collect();
-    let sidecars: Vec<&Container> = spec.init_containers.iter().flatten().filter(|c| is_sidecar(c)).collect();
+    let sidecars: Vec<&Container> = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .filter(|c| is_sidecar(c))
+        .collect();
     let is_sidecar_record = |record: &ContainerRecord| sidecars.iter().any(|sidecar| sidecar.name == record.name);
     let (last, first): (Vec<&ContainerRecord>, Vec<&ContainerRecord>) =
         running.iter().partition(|record| is_sidecar_record(record));
@@ -48,7 +53,9 @@ pub(super) fn stop(draft: &mut Draft<'_>, pod: &Pod, spec: &PodSpec, grace: Dura
 /// While it ends, a pod goes on telling whether it is ready; liveness and startup no longer matter.
 fn keep_readiness(draft: &mut Draft<'_>, _pod: &Pod, spec: &PodSpec) {
     for container in &spec.containers {
-        let Some(record) = draft.observed.named(&container.name).next() else { continue };
+        let Some(record) = draft.observed.named(&container.name).next() else {
+            continue;
+        };
         if container.readiness_probe.is_some() && matches!(record.state, ContainerState::Running { .. }) {
             draft.probes.insert(ProbeTask {
                 container: container.name.clone(),
@@ -76,7 +83,12 @@ fn stop_one(draft: &mut Draft<'_>, spec: &PodSpec, record: &ContainerRecord, gra
         // Being stopped already; only a shorter grace period (a second, more impatient delete) is news.
         _ if observed.is_busy(&Busy::Stop(record.id.clone())) => {
             let by = draft.now + grace;
-            if observed.memory.stop_by.get(&record.id).is_some_and(|known| by + Duration::from_secs(2) < *known) {
+            if observed
+                .memory
+                .stop_by
+                .get(&record.id)
+                .is_some_and(|known| by + Duration::from_secs(2) < *known)
+            {
                 draft.actions.push(action);
             }
         }
@@ -151,7 +163,11 @@ pub(super) fn remove(draft: &mut Draft<'_>) -> Lifecycle {
         draft.act(&Busy::RemoveSandbox(id.clone()), Action::RemoveSandbox { id });
     }
     for container in &observed.containers {
-        if !observed.sandboxes.iter().any(|sandbox| sandbox.id == container.sandbox_id) {
+        if !observed
+            .sandboxes
+            .iter()
+            .any(|sandbox| sandbox.id == container.sandbox_id)
+        {
             let id = container.id.clone();
             draft.act(&Busy::Remove(id.clone()), Action::RemoveContainer { id });
         }

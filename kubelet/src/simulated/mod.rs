@@ -15,9 +15,9 @@ use timonel_client::Clock;
 pub use script::{Behaviour, Matcher};
 
 use crate::runtime::{
-    AttachRequest, Condition, ContainerConfig, ContainerRecord, ContainerState, ContainerStats, ExecRequest, ExecResult,
-    ImageAuth, ImageRecord, NetworkProbe, ProbeOutcome, Runtime, RuntimeError, RuntimeVersion, SandboxConfig,
-    SandboxRecord, SandboxState, labels,
+    AttachRequest, Condition, ContainerConfig, ContainerRecord, ContainerState, ContainerStats, ExecRequest,
+    ExecResult, ImageAuth, ImageRecord, NetworkProbe, ProbeOutcome, Runtime, RuntimeError, RuntimeVersion,
+    SandboxConfig, SandboxRecord, SandboxState, labels,
 };
 
 /// Containers that exist only as records.
@@ -145,7 +145,9 @@ impl State {
             .containers
             .values()
             .filter_map(|container| {
-                let ContainerState::Running { started_at } = container.state else { return None };
+                let ContainerState::Running { started_at } = container.state else {
+                    return None;
+                };
                 let (after, code) = self.behaviour(container).exits?;
                 let at = started_at + after;
                 (at <= now).then(|| (container.id.clone(), at, code))

@@ -108,6 +108,8 @@ impl Behaviour {
                 output: "HTTP probe failed with statuscode: 503".to_owned(),
             };
         }
-        ProbeOutcome::Success { output: "ok".to_owned() }
+        ProbeOutcome::Success {
+            output: "ok".to_owned(),
+        }
     }
 }

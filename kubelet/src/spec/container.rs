@@ -47,8 +47,14 @@ pub fn container(parts: Parts<'_>, _settings: &NodeSettings) -> Result<Container
     all_labels.retain(|key, _| key.starts_with("io.kubernetes."));
     all_labels.insert(labels::CONTAINER_NAME.to_owned(), container.name.clone());
     let grace = spec.termination_grace_period_seconds.unwrap_or(30);
-    let path = container.termination_message_path.clone().unwrap_or_else(|| "/dev/termination-log".to_owned());
-    let policy = container.termination_message_policy.clone().unwrap_or_else(|| "File".to_owned());
+    let path = container
+        .termination_message_path
+        .clone()
+        .unwrap_or_else(|| "/dev/termination-log".to_owned());
+    let policy = container
+        .termination_message_policy
+        .clone()
+        .unwrap_or_else(|| "File".to_owned());
     let annotations = BTreeMap::from([
         (labels::HASH.to_owned(), spec_hash(container)),
         (labels::RESTART_COUNT.to_owned(), parts.attempt.to_string()),

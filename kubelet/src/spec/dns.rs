@@ -51,7 +51,11 @@ pub fn dns(pod: &Pod, settings: &NodeSettings) -> DnsConfig {
         DnsConfig::default()
     } else if cluster && !settings.cluster_dns.is_empty() {
         let domain = &settings.cluster_domain;
-        let mut searches = vec![format!("{namespace}.svc.{domain}"), format!("svc.{domain}"), domain.clone()];
+        let mut searches = vec![
+            format!("{namespace}.svc.{domain}"),
+            format!("svc.{domain}"),
+            domain.clone(),
+        ];
         for search in &settings.host_dns.searches {
             if !searches.contains(search) {
                 searches.push(search.clone());
@@ -75,7 +79,10 @@ pub fn dns(pod: &Pod, settings: &NodeSettings) -> DnsConfig {
         }
         for option in own.options.iter().flatten() {
             let Some(name) = &option.name else { continue };
-            let text = option.value.as_ref().map_or_else(|| name.clone(), |value| format!("{name}:{value}"));
+            let text = option
+                .value
+                .as_ref()
+                .map_or_else(|| name.clone(), |value| format!("{name}:{value}"));
             dns.options.retain(|known| known.split(':').next() != Some(name));
             dns.options.push(text);
         }

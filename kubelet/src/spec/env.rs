@@ -18,7 +18,11 @@ pub fn environment(
     settings: &NodeSettings,
     ips: &[String],
 ) -> Result<Vec<(String, String)>, ConfigError> {
-    let links = pod.spec.as_ref().and_then(|spec| spec.enable_service_links).unwrap_or(true);
+    let links = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.enable_service_links)
+        .unwrap_or(true);
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let services = service_variables(&references.services, namespace, links);
     let mut from: BTreeMap<String, String> = BTreeMap::new();
@@ -126,11 +130,17 @@ fn from_source(
             ))),
         };
     }
-    Err(ConfigError("an environment variable has an unsupported source".to_owned()))
+    Err(ConfigError(
+        "an environment variable has an unsupported source".to_owned(),
+    ))
 }
 
 /// The variables that tell about services: `NAME_SERVICE_HOST`, `NAME_SERVICE_PORT`, and the links of Docker's time.
-pub fn service_variables(services: &[std::sync::Arc<Service>], namespace: &str, links: bool) -> BTreeMap<String, String> {
+pub fn service_variables(
+    services: &[std::sync::Arc<Service>],
+    namespace: &str,
+    links: bool,
+) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();
     for service in services {
         let name = service.metadata.name.as_deref().unwrap_or_default();
@@ -140,8 +150,12 @@ pub fn service_variables(services: &[std::sync::Arc<Service>], namespace: &str, 
             continue;
         }
         let Some(spec) = &service.spec else { continue };
-        let Some(ip) = spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty() && *ip != "None") else { continue };
-        let Some(first) = spec.ports.iter().flatten().next() else { continue };
+        let Some(ip) = spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty() && *ip != "None") else {
+            continue;
+        };
+        let Some(first) = spec.ports.iter().flatten().next() else {
+            continue;
+        };
         let prefix = name.to_uppercase().replace('-', "_");
         variables.insert(format!("{prefix}_SERVICE_HOST"), ip.to_owned());
         variables.insert(format!("{prefix}_SERVICE_PORT"), first.port.to_string());
@@ -152,7 +166,11 @@ pub fn service_variables(services: &[std::sync::Arc<Service>], namespace: &str, 
             }
             let protocol = port.protocol.as_deref().unwrap_or("TCP");
             let (lower, upper) = (protocol.to_lowercase(), protocol.to_uppercase());
-            let host = if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
+            let host = if ip.contains(':') {
+                format!("[{ip}]")
+            } else {
+                ip.to_owned()
+            };
             let url = format!("{lower}://{host}:{}", port.port);
             if index == 0 {
                 variables.insert(format!("{prefix}_PORT"), url.clone());

@@ -77,16 +77,39 @@ pub fn resource(
     let limits = resources.limits.unwrap_or_default();
     let wire = match kind {
         "limits" => limits.get(name).cloned(),
-        "requests" => resources.requests.unwrap_or_default().get(name).or(limits.get(name)).cloned(),
-        _ => return Err(ConfigError(format!("unsupported container resource : {}", selector.resource))),
+        "requests" => resources
+            .requests
+            .unwrap_or_default()
+            .get(name)
+            .or(limits.get(name))
+            .cloned(),
+        _ => {
+            return Err(ConfigError(format!(
+                "unsupported container resource : {}",
+                selector.resource
+            )));
+        }
     };
-    let of_node = || settings.allocatable.get(name).and_then(|text| Quantity::parse(text).ok());
-    let value = wire.map(|wire| Quantity::lenient(&wire)).or_else(|| {
-        if kind == "limits" { of_node() } else { None }
-    });
+    let of_node = || {
+        settings
+            .allocatable
+            .get(name)
+            .and_then(|text| Quantity::parse(text).ok())
+    };
+    let value = wire
+        .map(|wire| Quantity::lenient(&wire))
+        .or_else(|| if kind == "limits" { of_node() } else { None });
     let Some(value) = value else { return Ok("0".to_owned()) };
-    let divisor = selector.divisor.as_ref().map(Quantity::lenient).filter(|divisor| !divisor.is_zero());
+    let divisor = selector
+        .divisor
+        .as_ref()
+        .map(Quantity::lenient)
+        .filter(|divisor| !divisor.is_zero());
     let nanos = divisor.map_or(1_000_000_000, |divisor| divisor.nanos()).max(1);
     // Rounded up, as upstream does.
-    Ok(value.nanos().div_euclid(nanos).saturating_add(i128::from(value.nanos().rem_euclid(nanos) != 0)).to_string())
+    Ok(value
+        .nanos()
+        .div_euclid(nanos)
+        .saturating_add(i128::from(value.nanos().rem_euclid(nanos) != 0))
+        .to_string())
 }

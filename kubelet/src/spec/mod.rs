@@ -57,7 +57,10 @@ pub struct References {
 pub fn log_directory(settings: &NodeSettings, pod: &Pod) -> PathBuf {
     let meta = &pod.metadata;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    settings
-        .pod_logs
-        .join(format!("{}_{}_{}", text(&meta.namespace), text(&meta.name), text(&meta.uid)))
+    settings.pod_logs.join(format!(
+        "{}_{}_{}",
+        text(&meta.namespace),
+        text(&meta.name),
+        text(&meta.uid)
+    ))
 }

@@ -33,7 +33,11 @@ pub fn shares(milli: i64) -> i64 {
 
 /// Quota for a limit of so many thousandths of a CPU; 0 means none.
 pub fn quota(milli: i64) -> i64 {
-    if milli == 0 { 0 } else { (milli * PERIOD / 1000).max(MIN_QUOTA) }
+    if milli == 0 {
+        0
+    } else {
+        (milli * PERIOD / 1000).max(MIN_QUOTA)
+    }
 }
 
 /// Cgroup values of a container. `capacity` is the node's memory in bytes.
@@ -81,6 +85,9 @@ mod tests {
     #[test]
     fn shares_and_quota_are_those_of_upstream() {
         assert_eq!((shares(0), shares(1), shares(100), shares(1000)), (2, 2, 102, 1024));
-        assert_eq!((quota(0), quota(5), quota(500), quota(2000)), (0, 1000, 50_000, 200_000));
+        assert_eq!(
+            (quota(0), quota(5), quota(500), quota(2000)),
+            (0, 1000, 50_000, 200_000)
+        );
     }
 }

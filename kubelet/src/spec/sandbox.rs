@@ -39,7 +39,11 @@ pub fn sandbox(pod: &Pod, attempt: u32, settings: &NodeSettings) -> SandboxConfi
         })
         .collect();
     let privileged = containers().any(|container| {
-        container.security_context.as_ref().and_then(|context| context.privileged) == Some(true)
+        container
+            .security_context
+            .as_ref()
+            .and_then(|context| context.privileged)
+            == Some(true)
     });
     SandboxConfig {
         name: text(&meta.name),
@@ -54,7 +58,11 @@ pub fn sandbox(pod: &Pod, attempt: u32, settings: &NodeSettings) -> SandboxConfi
         },
         log_directory: log_directory(settings, pod).to_string_lossy().into_owned(),
         dns: Some(dns::dns(pod, settings)),
-        ports: if network == NamespaceMode::Node { Vec::new() } else { ports },
+        ports: if network == NamespaceMode::Node {
+            Vec::new()
+        } else {
+            ports
+        },
         labels: pod_labels(pod),
         annotations: meta.annotations.clone().unwrap_or_default(),
         cgroup_parent: resources::cgroup_parent(&settings.cgroup_root, pod),

@@ -24,7 +24,13 @@ const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
 /// Namespaces that the pod's containers share.
 pub fn namespaces(pod: &Pod) -> (NamespaceMode, NamespaceMode, NamespaceMode) {
     let spec = pod.spec.clone().unwrap_or_default();
-    let node = |wanted: Option<bool>| if wanted == Some(true) { NamespaceMode::Node } else { NamespaceMode::Pod };
+    let node = |wanted: Option<bool>| {
+        if wanted == Some(true) {
+            NamespaceMode::Node
+        } else {
+            NamespaceMode::Pod
+        }
+    };
     let pid = match (spec.host_pid, spec.share_process_namespace) {
         (Some(true), _) => NamespaceMode::Node,
         (_, Some(true)) => NamespaceMode::Pod,
@@ -54,7 +60,11 @@ pub fn groups(of_pod: &PodSecurityContext) -> Vec<i64> {
 /// # Errors
 /// When it must not run as root and would.
 pub fn context(pod: &Pod, container: &Container, image: Option<&ImageRecord>) -> Result<SecurityContext, ConfigError> {
-    let of_pod = pod.spec.as_ref().and_then(|spec| spec.security_context.clone()).unwrap_or_default();
+    let of_pod = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.security_context.clone())
+        .unwrap_or_default();
     let own: Wanted = container.security_context.clone().unwrap_or_default();
     let user = own.run_as_user.or(of_pod.run_as_user);
     let non_root = own.run_as_non_root.or(of_pod.run_as_non_root) == Some(true);
@@ -88,7 +98,11 @@ pub fn context(pod: &Pod, container: &Container, image: Option<&ImageRecord>) ->
     let privileged = own.privileged == Some(true);
     let unmasked = privileged || own.proc_mount.as_deref() == Some("Unmasked");
     let paths = |list: &[&str]| -> Vec<String> {
-        if unmasked { Vec::new() } else { list.iter().map(|path| (*path).to_owned()).collect() }
+        if unmasked {
+            Vec::new()
+        } else {
+            list.iter().map(|path| (*path).to_owned()).collect()
+        }
     };
     let capabilities = own.capabilities.unwrap_or_default();
     let (network, pid, ipc) = namespaces(pod);

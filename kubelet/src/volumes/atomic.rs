@@ -20,9 +20,14 @@ pub(crate) fn write(dir: &Path, files: &Payload, group: Option<i64>) -> io::Resu
     std::fs::create_dir_all(dir)?;
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o777))?;
     for path in files.keys() {
-        let inside = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+        let inside = Path::new(path)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
         if !inside || path.starts_with("..") {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("invalid path: {path}")));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("invalid path: {path}"),
+            ));
         }
     }
     let old = std::fs::read_link(dir.join(DATA)).ok();
@@ -98,14 +103,19 @@ fn fresh_name(dir: &Path) -> io::Result<String> {
             Err(error) => return Err(error),
         }
     }
-    Err(io::Error::new(io::ErrorKind::AlreadyExists, "no free name for a data folder"))
+    Err(io::Error::new(
+        io::ErrorKind::AlreadyExists,
+        "no free name for a data folder",
+    ))
 }
 
 fn same(dir: &Path, files: &Payload) -> bool {
     let mut count = 0;
     let mut stack = vec![dir.to_owned()];
     while let Some(next) = stack.pop() {
-        let Ok(entries) = std::fs::read_dir(&next) else { return false };
+        let Ok(entries) = std::fs::read_dir(&next) else {
+            return false;
+        };
         for entry in entries.flatten() {
             let Ok(kind) = entry.file_type() else { return false };
             if kind.is_dir() {
@@ -116,7 +126,9 @@ fn same(dir: &Path, files: &Payload) -> bool {
         }
     }
     count == files.len()
-        && files.iter().all(|(path, (content, _))| std::fs::read(dir.join(path)).is_ok_and(|known| known == *content))
+        && files
+            .iter()
+            .all(|(path, (content, _))| std::fs::read(dir.join(path)).is_ok_and(|known| known == *content))
 }
 
 #[cfg(test)]
@@ -138,7 +150,11 @@ mod tests {
         assert_eq!(std::fs::read_to_string(at.join("sub/b")).unwrap(), "2");
         let first = std::fs::read_link(at.join(DATA)).unwrap();
         write(&at, &payload(&[("a", "1"), ("sub/b", "2")]), None).unwrap();
-        assert_eq!(std::fs::read_link(at.join(DATA)).unwrap(), first, "nothing changed, nothing moves");
+        assert_eq!(
+            std::fs::read_link(at.join(DATA)).unwrap(),
+            first,
+            "nothing changed, nothing moves"
+        );
         write(&at, &payload(&[("a", "3")]), None).unwrap();
         assert_eq!(std::fs::read_to_string(at.join("a")).unwrap(), "3");
         assert!(!at.join("sub").exists() && !at.join(first).exists());

@@ -67,7 +67,10 @@ impl Volumes {
     }
 
     fn volume_dir(&self, uid: &str, plugin: &str, name: &str) -> PathBuf {
-        self.pod_dir(uid).join("volumes").join(format!("kubernetes.io~{plugin}")).join(name)
+        self.pod_dir(uid)
+            .join("volumes")
+            .join(format!("kubernetes.io~{plugin}"))
+            .join(name)
     }
 
     /// Sets every volume up, or brings its content up to date.
@@ -88,7 +91,13 @@ impl Volumes {
         Ok(())
     }
 
-    async fn set_up_one(&self, pod: &Pod, volume: &Volume, group: Option<i64>, settings: &NodeSettings) -> Result<(), String> {
+    async fn set_up_one(
+        &self,
+        pod: &Pod,
+        volume: &Volume,
+        group: Option<i64>,
+        settings: &NodeSettings,
+    ) -> Result<(), String> {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         if let Some(source) = &volume.empty_dir {
             if self.hollow {
@@ -140,8 +149,13 @@ impl Volumes {
         let volume = self.objects.volume(&bound).await?;
         let spec = volume.and_then(|volume| volume.spec.clone());
         let spec = spec.ok_or_else(|| format!("persistentvolume \"{bound}\" not found"))?;
-        let path = spec.host_path.map(|source| source.path).or(spec.local.map(|source| source.path));
-        path.ok_or_else(|| format!("persistentvolume \"{bound}\" is neither hostPath nor local, which is all that is implemented"))
+        let path = spec
+            .host_path
+            .map(|source| source.path)
+            .or(spec.local.map(|source| source.path));
+        path.ok_or_else(|| {
+            format!("persistentvolume \"{bound}\" is neither hostPath nor local, which is all that is implemented")
+        })
     }
 
     /// The mounts of a container.
@@ -160,7 +174,12 @@ impl Volumes {
         let known: BTreeMap<String, String> = env.iter().cloned().collect();
         let mut mounts = Vec::new();
         for (index, wanted) in container.volume_mounts.iter().flatten().enumerate() {
-            let missing = || ConfigError(format!("cannot find volume {:?} to mount into container {:?}", wanted.name, container.name));
+            let missing = || {
+                ConfigError(format!(
+                    "cannot find volume {:?} to mount into container {:?}",
+                    wanted.name, container.name
+                ))
+            };
             let volume = spec.volumes.iter().flatten().find(|volume| volume.name == wanted.name);
             let volume = volume.ok_or_else(missing)?;
             let mut path = self.source(pod, volume).await.map_err(ConfigError)?;
@@ -179,9 +198,16 @@ impl Volumes {
                     .join(&container.name)
                     .join(index.to_string());
                 let volume = path.clone();
-                let create = volume_is_writable(volume_kind(spec.volumes.iter().flatten().find(|v| v.name == wanted.name)));
+                let create = volume_is_writable(volume_kind(
+                    spec.volumes.iter().flatten().find(|v| v.name == wanted.name),
+                ));
                 let prepared = blocking(move || subpath::bind(&volume, &sub, &target, create)).await;
-                path = prepared.map_err(|error| ConfigError(format!("failed to prepare subPath for volumeMount {:?} of container {:?}: {error}", wanted.name, container.name)))?;
+                path = prepared.map_err(|error| {
+                    ConfigError(format!(
+                        "failed to prepare subPath for volumeMount {:?} of container {:?}: {error}",
+                        wanted.name, container.name
+                    ))
+                })?;
             }
             mounts.push(Mount {
                 container_path: wanted.mount_path.clone(),
@@ -190,7 +216,13 @@ impl Volumes {
                 propagation: wanted.mount_propagation.clone().unwrap_or_else(|| "None".to_owned()),
             });
         }
-        let own = |path: &str| container.volume_mounts.iter().flatten().any(|mount| mount.mount_path == path);
+        let own = |path: &str| {
+            container
+                .volume_mounts
+                .iter()
+                .flatten()
+                .any(|mount| mount.mount_path == path)
+        };
         if !self.hollow {
             if !own("/etc/hosts") {
                 mounts.push(Mount {
@@ -200,7 +232,10 @@ impl Volumes {
                     propagation: "None".to_owned(),
                 });
             }
-            let inside = container.termination_message_path.clone().unwrap_or_else(|| "/dev/termination-log".to_owned());
+            let inside = container
+                .termination_message_path
+                .clone()
+                .unwrap_or_else(|| "/dev/termination-log".to_owned());
             let log = self.termination_log(uid, &container.name, attempt);
             let made = log.clone();
             blocking(move || tree::touch(&made)).await.map_err(ConfigError)?;
@@ -222,14 +257,21 @@ impl Volumes {
         if let Some(claim) = &volume.persistent_volume_claim {
             return self.claim(pod, &claim.claim_name).await.map(PathBuf::from);
         }
-        let plugin = if volume.empty_dir.is_some() { Some("empty-dir") } else { payload::plugin(volume) };
+        let plugin = if volume.empty_dir.is_some() {
+            Some("empty-dir")
+        } else {
+            payload::plugin(volume)
+        };
         let plugin = plugin.ok_or("this kind of volume is not implemented by Timonel's kubelet")?;
         Ok(self.volume_dir(uid, plugin, &volume.name))
     }
 
     /// Where a container leaves its last words.
     pub fn termination_log(&self, uid: &str, container: &str, attempt: u32) -> PathBuf {
-        self.pod_dir(uid).join("containers").join(container).join(attempt.to_string())
+        self.pod_dir(uid)
+            .join("containers")
+            .join(container)
+            .join(attempt.to_string())
     }
 
     /// Writes the pod's `/etc/hosts`.
@@ -270,7 +312,10 @@ impl Volumes {
         let dir = self.root.join("pods");
         let listed = blocking(move || {
             let entries = std::fs::read_dir(dir).map_err(|error| error.to_string())?;
-            Ok(entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+            Ok(entries
+                .flatten()
+                .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                .collect())
         })
         .await;
         listed.unwrap_or_default()

@@ -81,7 +81,9 @@ impl Objects for ApiObjects {
     async fn token(&self, pod: &Pod, audiences: Vec<String>, seconds: i64) -> Result<(String, Timestamp), String> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone());
-        let account = account.filter(|name| !name.is_empty()).unwrap_or_else(|| "default".to_owned());
+        let account = account
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| "default".to_owned());
         let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
         let request = TokenRequest {
             spec: Some(TokenRequestSpec {
@@ -134,11 +136,22 @@ impl TokenCache {
     ///
     /// # Errors
     /// When a new one is needed and cannot be had.
-    pub async fn token(&self, objects: &dyn Objects, pod: &Pod, audience: Option<&str>, seconds: i64) -> Result<String, String> {
+    pub async fn token(
+        &self,
+        objects: &dyn Objects,
+        pod: &Pod,
+        audience: Option<&str>,
+        seconds: i64,
+    ) -> Result<String, String> {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         let key = format!("{uid}/{}/{seconds}", audience.unwrap_or_default());
         let now = self.clock.now();
-        let known = self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        let known = self
+            .tokens
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+            .cloned();
         if let Some(token) = known.filter(|token| now < token.renew_at) {
             return Ok(token.text);
         }
@@ -148,7 +161,13 @@ impl TokenCache {
         let renew_at = now + life.mul_f64(0.8).min(Duration::from_secs(24 * 3600));
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         tokens.retain(|_, token| token.renew_at + Duration::from_secs(24 * 3600) > now);
-        tokens.insert(key, Token { text: text.clone(), renew_at });
+        tokens.insert(
+            key,
+            Token {
+                text: text.clone(),
+                renew_at,
+            },
+        );
         Ok(text)
     }
 }

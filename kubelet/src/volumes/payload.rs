@@ -44,12 +44,24 @@ pub(super) async fn render(
     if let Some(source) = &volume.config_map {
         let optional = source.optional == Some(true);
         let data = config_map(objects, namespace, &source.name, optional).await?;
-        pick(&mut files, &data, source.items.as_deref(), source.default_mode, optional)?;
+        pick(
+            &mut files,
+            &data,
+            source.items.as_deref(),
+            source.default_mode,
+            optional,
+        )?;
     } else if let Some(source) = &volume.secret {
         let optional = source.optional == Some(true);
         let name = source.secret_name.as_deref().unwrap_or_default();
         let data = secret(objects, namespace, name, optional).await?;
-        pick(&mut files, &data, source.items.as_deref(), source.default_mode, optional)?;
+        pick(
+            &mut files,
+            &data,
+            source.items.as_deref(),
+            source.default_mode,
+            optional,
+        )?;
     } else if let Some(source) = &volume.downward_api {
         downward(&mut files, pod, source.items.as_deref(), source.default_mode, settings)?;
     } else if let Some(source) = &volume.projected {
@@ -82,24 +94,51 @@ type Data = BTreeMap<String, Vec<u8>>;
 
 async fn config_map(objects: &dyn Objects, namespace: &str, name: &str, optional: bool) -> Result<Data, String> {
     let Some(map) = objects.config_map(namespace, name).await? else {
-        return if optional { Ok(Data::new()) } else { Err(format!("configmap \"{name}\" not found")) };
+        return if optional {
+            Ok(Data::new())
+        } else {
+            Err(format!("configmap \"{name}\" not found"))
+        };
     };
-    let text = map.data.iter().flatten().map(|(key, value)| (key.clone(), value.clone().into_bytes()));
-    let binary = map.binary_data.iter().flatten().map(|(key, ByteString(value))| (key.clone(), value.clone()));
+    let text = map
+        .data
+        .iter()
+        .flatten()
+        .map(|(key, value)| (key.clone(), value.clone().into_bytes()));
+    let binary = map
+        .binary_data
+        .iter()
+        .flatten()
+        .map(|(key, ByteString(value))| (key.clone(), value.clone()));
     Ok(text.chain(binary).collect())
 }
 
 async fn secret(objects: &dyn Objects, namespace: &str, name: &str, optional: bool) -> Result<Data, String> {
     let Some(secret) = objects.secret(namespace, name).await? else {
-        return if optional { Ok(Data::new()) } else { Err(format!("secret \"{name}\" not found")) };
+        return if optional {
+            Ok(Data::new())
+        } else {
+            Err(format!("secret \"{name}\" not found"))
+        };
     };
     let data = secret.data.iter().flatten();
-    Ok(data.map(|(key, ByteString(value))| (key.clone(), value.clone())).collect())
+    Ok(data
+        .map(|(key, ByteString(value))| (key.clone(), value.clone()))
+        .collect())
 }
 
-fn pick(files: &mut Payload, data: &Data, items: Option<&[KeyToPath]>, default: Option<i32>, optional: bool) -> Result<(), String> {
+fn pick(
+    files: &mut Payload,
+    data: &Data,
+    items: Option<&[KeyToPath]>,
+    default: Option<i32>,
+    optional: bool,
+) -> Result<(), String> {
     match items.filter(|items| !items.is_empty()) {
-        None => files.extend(data.iter().map(|(key, value)| (key.clone(), (value.clone(), mode(default))))),
+        None => files.extend(
+            data.iter()
+                .map(|(key, value)| (key.clone(), (value.clone(), mode(default)))),
+        ),
         Some(items) => {
             for item in items {
                 match data.get(&item.key) {
@@ -126,7 +165,12 @@ fn downward(
         let text = if let Some(selector) = &item.field_ref {
             fields::field(pod, &selector.field_path, settings, &[])
         } else if let Some(selector) = &item.resource_field_ref {
-            fields::resource(pod, selector.container_name.as_deref().unwrap_or_default(), selector, settings)
+            fields::resource(
+                pod,
+                selector.container_name.as_deref().unwrap_or_default(),
+                selector,
+                settings,
+            )
         } else {
             continue;
         };

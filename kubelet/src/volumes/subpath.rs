@@ -74,7 +74,12 @@ fn make_folders(root: &OwnedFd, parts: &[&std::ffi::OsStr]) -> Result<(), rustix
 
 /// Unmounts whatever is mounted at a path, if anything is.
 pub(super) fn unmount(target: &Path) {
-    while rustix::mount::unmount(target, rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW).is_ok() {}
+    while rustix::mount::unmount(
+        target,
+        rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW,
+    )
+    .is_ok()
+    {}
 }
 
 #[cfg(test)]

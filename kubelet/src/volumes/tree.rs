@@ -14,7 +14,9 @@ pub(super) fn empty_dir(dir: &Path, memory: bool, size: Option<i64>, group: Opti
     let existed = dir.exists();
     io("create", dir, std::fs::create_dir_all(dir))?;
     if memory && !is_mounted(dir) {
-        let options = size.filter(|size| *size > 0).map_or_else(String::new, |size| format!("size={size}"));
+        let options = size
+            .filter(|size| *size > 0)
+            .map_or_else(String::new, |size| format!("size={size}"));
         let options = std::ffi::CString::new(options).map_err(|error| error.to_string())?;
         let flags = rustix::mount::MountFlags::empty();
         rustix::mount::mount("tmpfs", dir, "tmpfs", flags, options.as_c_str())
@@ -26,7 +28,11 @@ pub(super) fn empty_dir(dir: &Path, memory: bool, size: Option<i64>, group: Opti
     if let Some(gid) = group.and_then(|gid| u32::try_from(gid).ok()) {
         io("change the group of", dir, chown(dir, None, Some(gid)))?;
     }
-    io("open up", dir, std::fs::set_permissions(dir, std::fs::Permissions::from_mode(mode)))
+    io(
+        "open up",
+        dir,
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(mode)),
+    )
 }
 
 /// Whether something is mounted at a path.
@@ -37,8 +43,16 @@ pub(super) fn is_mounted(path: &Path) -> bool {
 /// All mount points, innermost last.
 fn mount_points() -> Vec<std::path::PathBuf> {
     let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let unescape = |field: &str| field.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\");
-    text.lines().filter_map(|line| line.split(' ').nth(4)).map(|field| unescape(field).into()).collect()
+    let unescape = |field: &str| {
+        field
+            .replace("\\040", " ")
+            .replace("\\011", "\t")
+            .replace("\\134", "\\")
+    };
+    text.lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|field| unescape(field).into())
+        .collect()
 }
 
 /// Checks or makes what a hostPath volume names.
@@ -49,11 +63,19 @@ pub(super) fn host_path(source: &HostPathVolumeSource) -> Result<(), String> {
     match kind {
         "DirectoryOrCreate" if found.is_err() => {
             io("create", path, std::fs::create_dir_all(path))?;
-            return io("open", path, std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)));
+            return io(
+                "open",
+                path,
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)),
+            );
         }
         "FileOrCreate" if found.is_err() => {
             io("create", path, std::fs::write(path, ""))?;
-            return io("open", path, std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)));
+            return io(
+                "open",
+                path,
+                std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)),
+            );
         }
         // Nothing is said: nothing is checked. The runtime makes a folder if there is nothing.
         "" => return Ok(()),
@@ -92,12 +114,19 @@ pub(super) fn touch(path: &Path) -> Result<(), String> {
     if !path.exists() {
         io("create", path, std::fs::write(path, ""))?;
     }
-    io("open up", path, std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)))
+    io(
+        "open up",
+        path,
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)),
+    )
 }
 
 /// Unmounts everything below a folder and removes it. Never crosses into something that is still mounted.
 pub(super) fn remove(dir: &Path) -> Result<(), String> {
-    let mut below: Vec<_> = mount_points().into_iter().filter(|point| point.starts_with(dir)).collect();
+    let mut below: Vec<_> = mount_points()
+        .into_iter()
+        .filter(|point| point.starts_with(dir))
+        .collect();
     below.sort();
     for point in below.iter().rev() {
         super::subpath::unmount(point);

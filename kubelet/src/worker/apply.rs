@@ -99,7 +99,9 @@ pub(super) async fn apply(shared: Arc<Shared>, uid: String, pod: Option<Arc<Pod>
             image,
             ..
         } => {
-            let Some(wanted) = find(pod.as_deref(), &container).cloned() else { return Effect::Nothing };
+            let Some(wanted) = find(pod.as_deref(), &container).cloned() else {
+                return Effect::Nothing;
+            };
             let Some(pod) = pod else { return Effect::Nothing };
             let order = Start {
                 pod,
@@ -156,7 +158,9 @@ fn log(result: Result<(), crate::runtime::RuntimeError>, what: &str) {
 }
 
 async fn prepare(shared: &Shared, pod: Option<&Pod>) -> Effect {
-    let Some(pod) = pod else { return Effect::Volumes(VolumeMemory::Ready) };
+    let Some(pod) = pod else {
+        return Effect::Volumes(VolumeMemory::Ready);
+    };
     let settings = Arc::clone(&shared.settings);
     if !shared.config.hollow {
         let logs = log_directory(&settings, pod);
@@ -222,13 +226,25 @@ async fn stop(shared: &Shared, pod: Option<&Pod>, name: &str, id: &str, grace: D
         && !grace.is_zero()
         && let Err(message) = hooks::run(shared, pod, container, id, hook, grace).await
     {
-        shared.say(pod, Some(name), true, "FailedPreStopHook", format!("PreStopHook failed: {message}"));
+        shared.say(
+            pod,
+            Some(name),
+            true,
+            "FailedPreStopHook",
+            format!("PreStopHook failed: {message}"),
+        );
     }
     let left = grace.saturating_sub(began.elapsed()).max(LEAST_GRACE.min(grace));
     if let Err(error) = shared.runtime.stop_container(id, left).await {
         tracing::warn!(%error, container = name, "cannot stop a container");
         if let Some(pod) = pod {
-            shared.say(pod, Some(name), true, "FailedKillPod", format!("error killing pod: {error}"));
+            shared.say(
+                pod,
+                Some(name),
+                true,
+                "FailedKillPod",
+                format!("error killing pod: {error}"),
+            );
         }
         // Whatever it is, asking again at once will not help.
         tokio::time::sleep(Duration::from_secs(1)).await;

@@ -14,10 +14,14 @@ pub(super) fn port(container: &Container, port: &IntOrString) -> Result<u16, Str
         IntOrString::Int(number) => *number,
         IntOrString::String(name) => {
             let ports = container.ports.iter().flatten();
-            let found = ports.into_iter().find(|candidate| candidate.name.as_deref() == Some(name));
+            let found = ports
+                .into_iter()
+                .find(|candidate| candidate.name.as_deref() == Some(name));
             match found {
                 Some(found) => found.container_port,
-                None => name.parse().map_err(|_| format!("couldn't find port: {name} in {}", container.name))?,
+                None => name
+                    .parse()
+                    .map_err(|_| format!("couldn't find port: {name} in {}", container.name))?,
             }
         }
     };
@@ -32,17 +36,27 @@ pub(super) fn http(container: &Container, action: &HTTPGetAction, ip: &str) -> R
     let headers = action.http_headers.iter().flatten();
     Ok(NetworkProbe::Http {
         scheme: action.scheme.as_deref().unwrap_or("HTTP").to_lowercase(),
-        host: action.host.clone().filter(|host| !host.is_empty()).unwrap_or_else(|| ip.to_owned()),
+        host: action
+            .host
+            .clone()
+            .filter(|host| !host.is_empty())
+            .unwrap_or_else(|| ip.to_owned()),
         port: port(container, &action.port)?,
         path: action.path.clone().unwrap_or_else(|| "/".to_owned()),
-        headers: headers.map(|header| (header.name.clone(), header.value.clone())).collect(),
+        headers: headers
+            .map(|header| (header.name.clone(), header.value.clone()))
+            .collect(),
     })
 }
 
 /// Turns a `tcpSocket` into a question.
 pub(super) fn tcp(container: &Container, action: &TCPSocketAction, ip: &str) -> Result<NetworkProbe, String> {
     Ok(NetworkProbe::Tcp {
-        host: action.host.clone().filter(|host| !host.is_empty()).unwrap_or_else(|| ip.to_owned()),
+        host: action
+            .host
+            .clone()
+            .filter(|host| !host.is_empty())
+            .unwrap_or_else(|| ip.to_owned()),
         port: port(container, &action.port)?,
     })
 }
@@ -61,7 +75,11 @@ pub(super) async fn exec(shared: &Shared, id: &str, command: &[String], timeout:
             }
         }
         Err(RuntimeError::Timeout(_)) => ProbeOutcome::Failure {
-            output: format!("command timed out: \"{}\" timed out after {}s", command.join(" "), timeout.as_secs()),
+            output: format!(
+                "command timed out: \"{}\" timed out after {}s",
+                command.join(" "),
+                timeout.as_secs()
+            ),
         },
         Err(error) => ProbeOutcome::Error {
             message: error.to_string(),
@@ -82,7 +100,11 @@ pub(super) async fn run(
     limit: Duration,
 ) -> Result<(), String> {
     let name = &container.name;
-    let ip = || shared.pod_ip(pod).ok_or_else(|| "failed to find networking container".to_owned());
+    let ip = || {
+        shared
+            .pod_ip(pod)
+            .ok_or_else(|| "failed to find networking container".to_owned())
+    };
     let ask = async {
         if let Some(action) = &handler.exec {
             let command = action.command.clone().unwrap_or_default();
@@ -139,6 +161,8 @@ impl Shared {
         }
         let snapshot = self.relist.latest();
         let known = snapshot.pods.get(pod.metadata.uid.as_deref().unwrap_or_default());
-        known.and_then(|pod| pod.sandboxes.first().map(|sandbox| sandbox.ips.clone())).unwrap_or_default()
+        known
+            .and_then(|pod| pod.sandboxes.first().map(|sandbox| sandbox.ips.clone()))
+            .unwrap_or_default()
     }
 }

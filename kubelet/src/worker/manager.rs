@@ -83,7 +83,12 @@ impl Manager {
 
     fn applied(&mut self, pod: &Arc<Pod>) {
         let uid = uid_of(pod);
-        if pod.metadata.annotations.as_ref().is_some_and(|all| all.contains_key("kubernetes.io/config.mirror")) {
+        if pod
+            .metadata
+            .annotations
+            .as_ref()
+            .is_some_and(|all| all.contains_key("kubernetes.io/config.mirror"))
+        {
             return;
         }
         self.worker(&uid).send_modify(|input| {
@@ -116,7 +121,12 @@ impl Manager {
     /// Takes up what the runtime holds and the API does not.
     fn orphans(&mut self, pods: &Reader<Pod>) {
         let snapshot = self.shared.relist.latest();
-        let strangers: Vec<String> = snapshot.pods.keys().filter(|uid| !self.workers.contains_key(*uid)).cloned().collect();
+        let strangers: Vec<String> = snapshot
+            .pods
+            .keys()
+            .filter(|uid| !self.workers.contains_key(*uid))
+            .cloned()
+            .collect();
         if strangers.is_empty() {
             return;
         }

@@ -13,6 +13,7 @@ mod pod;
 mod probing;
 pub mod relist;
 mod report;
+pub(crate) mod rotate;
 mod start;
 
 use std::collections::BTreeMap;
@@ -50,7 +51,9 @@ pub struct Shared {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -82,18 +85,31 @@ impl Shared {
     pub(crate) fn event(&self, pod: &Pod, event: &PodEvent) {
         let mut about = reference_to(pod);
         if let Some(name) = &event.container {
-            let init = pod
-                .spec
-                .as_ref()
-                .is_some_and(|spec| spec.init_containers.iter().flatten().any(|container| container.name == *name));
+            let init = pod.spec.as_ref().is_some_and(|spec| {
+                spec.init_containers
+                    .iter()
+                    .flatten()
+                    .any(|container| container.name == *name)
+            });
             let list = if init { "initContainers" } else { "containers" };
             about.field_path = Some(format!("spec.{list}{{{name}}}"));
         }
-        let kind = if event.warning { EventType::Warning } else { EventType::Normal };
+        let kind = if event.warning {
+            EventType::Warning
+        } else {
+            EventType::Normal
+        };
         self.recorder.event(&about, kind, &event.reason, event.message.clone());
     }
 
-    pub(crate) fn say(&self, pod: &Pod, container: Option<&str>, warning: bool, reason: &str, message: impl Into<String>) {
+    pub(crate) fn say(
+        &self,
+        pod: &Pod,
+        container: Option<&str>,
+        warning: bool,
+        reason: &str,
+        message: impl Into<String>,
+    ) {
         self.event(
             pod,
             &PodEvent {
@@ -119,6 +135,11 @@ impl Shared {
 
     /// All pods of this node.
     pub fn all(&self) -> Vec<PodView> {
-        self.pods.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.pods
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
     }
 }

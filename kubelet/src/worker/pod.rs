@@ -82,7 +82,12 @@ impl PodWorker {
         let mut snapshots = self.shared.relist.subscribe();
         loop {
             let input = self.input.borrow_and_update().clone();
-            let runtime = snapshots.borrow_and_update().pods.get(&self.uid).cloned().unwrap_or_default();
+            let runtime = snapshots
+                .borrow_and_update()
+                .pods
+                .get(&self.uid)
+                .cloned()
+                .unwrap_or_default();
             let observed = self.observe(&input, &runtime);
             let now = self.shared.clock.now();
             let plan = plan_pod(&observed, now);
@@ -91,7 +96,9 @@ impl PodWorker {
                 return;
             }
             let wake = self.carry_out(&input, &runtime, plan, now);
-            let wait = wake.map_or(LONGEST, |at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+            let wait = wake.map_or(LONGEST, |at| {
+                Duration::try_from(at.duration_since(now)).unwrap_or_default()
+            });
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
@@ -116,17 +123,29 @@ impl PodWorker {
             {
                 let failed = *exit_code != 0;
                 let known = self.messages.entry(container.id.clone()).or_insert_with(|| {
-                    let path = self.shared.volumes.termination_log(&self.uid, &container.name, container.attempt);
-                    let policy = container.annotations.get(labels::TERMINATION_POLICY).map(String::as_str);
-                    last_words(&path, policy == Some("FallbackToLogsOnError") && failed, &container.log_path)
+                    let path = self
+                        .shared
+                        .volumes
+                        .termination_log(&self.uid, &container.name, container.attempt);
+                    let policy = container
+                        .annotations
+                        .get(labels::TERMINATION_POLICY)
+                        .map(String::as_str);
+                    last_words(
+                        &path,
+                        policy == Some("FallbackToLogsOnError") && failed,
+                        &container.log_path,
+                    )
                 });
                 if !known.is_empty() {
                     message.clone_from(known);
                 }
             }
         }
-        self.messages.retain(|id, _| containers.iter().any(|container| container.id == *id));
-        self.trackers.retain(|(id, _), _| containers.iter().any(|container| container.id == *id));
+        self.messages
+            .retain(|id, _| containers.iter().any(|container| container.id == *id));
+        self.trackers
+            .retain(|(id, _), _| containers.iter().any(|container| container.id == *id));
         let mut probes: BTreeMap<String, ProbeView> = BTreeMap::new();
         for ((id, kind), tracker) in &self.trackers {
             let view = probes.entry(id.clone()).or_default();
@@ -153,7 +172,11 @@ impl PodWorker {
             pods.remove(&self.uid);
             return;
         }
-        let names: BTreeMap<&str, &str> = plan.probes.iter().map(|task| (task.id.as_str(), task.container.as_str())).collect();
+        let names: BTreeMap<&str, &str> = plan
+            .probes
+            .iter()
+            .map(|task| (task.id.as_str(), task.container.as_str()))
+            .collect();
         let mut view = PodView {
             pod: input.pod.clone().or_else(|| input.last.clone()),
             status: plan.status.clone(),
@@ -162,7 +185,8 @@ impl PodWorker {
         };
         for ((id, kind), tracker) in &self.trackers {
             if let Some(name) = names.get(id.as_str()) {
-                view.probes.insert(((*name).to_owned(), *kind), tracker.kept().cloned().collect());
+                view.probes
+                    .insert(((*name).to_owned(), *kind), tracker.kept().cloned().collect());
             }
         }
         pods.insert(self.uid.clone(), view);
@@ -199,8 +223,10 @@ impl PodWorker {
             self.memory.announced.clear();
         }
         if plan.lifecycle == Lifecycle::Running && self.memory.volumes == VolumeMemory::Ready {
-            let changed = self.seen.as_ref().map(|seen| &seen.metadata.labels) != pod.as_ref().map(|pod| &pod.metadata.labels)
-                || self.seen.as_ref().map(|seen| &seen.metadata.annotations) != pod.as_ref().map(|pod| &pod.metadata.annotations);
+            let changed = self.seen.as_ref().map(|seen| &seen.metadata.labels)
+                != pod.as_ref().map(|pod| &pod.metadata.labels)
+                || self.seen.as_ref().map(|seen| &seen.metadata.annotations)
+                    != pod.as_ref().map(|pod| &pod.metadata.annotations);
             let due = *self.refreshed.get_or_insert(now) + self.shared.config.timings.volume_refresh;
             if (now >= due || changed && self.seen.is_some()) && has_rendered_volumes(pod.as_deref()) {
                 self.refreshed = Some(now);
@@ -225,7 +251,12 @@ impl PodWorker {
                     self.reporting = true;
                     let shared = Arc::clone(&self.shared);
                     let pod = Arc::clone(pod);
-                    let old = self.memory.reported.clone().or_else(|| pod.status.clone()).unwrap_or_default();
+                    let old = self
+                        .memory
+                        .reported
+                        .clone()
+                        .or_else(|| pod.status.clone())
+                        .unwrap_or_default();
                     self.ops.spawn(async move {
                         let done = report::report(&shared, &pod, &old, &status).await;
                         let done = done.map_err(|error| timonel_client::chain(&error));
@@ -273,7 +304,11 @@ impl PodWorker {
             Effect::Sandbox(Ok(())) => self.memory.sandbox_failure = None,
             Effect::Sandbox(Err(message)) => self.memory.sandbox_failure = Some((message, self.shared.clock.now())),
             Effect::Image(container, image, mut backoff) => {
-                if image.result.as_ref().is_err_and(|failure| failure.reason == "ErrImagePull") {
+                if image
+                    .result
+                    .as_ref()
+                    .is_err_and(|failure| failure.reason == "ErrImagePull")
+                {
                     // The wait counts from the failure, not from when the pull began.
                     backoff.since = self.shared.clock.now();
                     self.memory.pull_backoff.insert(image.image.clone(), backoff);
@@ -338,11 +373,19 @@ impl PodWorker {
             if self.running.contains_key(task) {
                 continue;
             }
-            let all = spec.into_iter().flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
-            let Some(container) = all.into_iter().find(|container| container.name == task.container) else { continue };
-            let Some(probe) = probing::of_kind(container, task.kind) else { continue };
+            let all = spec
+                .into_iter()
+                .flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
+            let Some(container) = all.into_iter().find(|container| container.name == task.container) else {
+                continue;
+            };
+            let Some(probe) = probing::of_kind(container, task.kind) else {
+                continue;
+            };
             let record = runtime.containers.iter().find(|record| record.id == task.id);
-            let Some(ContainerState::Running { started_at }) = record.map(|record| &record.state) else { continue };
+            let Some(ContainerState::Running { started_at }) = record.map(|record| &record.state) else {
+                continue;
+            };
             self.trackers
                 .entry((task.id.clone(), task.kind))
                 .or_insert_with(|| ProbeTracker::new(probe));
@@ -359,7 +402,9 @@ impl PodWorker {
     }
 
     fn record(&mut self, input: &Input, found: probing::Found) {
-        let Some(tracker) = self.trackers.get_mut(&(found.task.id.clone(), found.task.kind)) else { return };
+        let Some(tracker) = self.trackers.get_mut(&(found.task.id.clone(), found.task.kind)) else {
+            return;
+        };
         if !self.running.contains_key(&found.task) {
             return;
         }
@@ -376,14 +421,19 @@ impl PodWorker {
             }
         };
         if let (Some(message), Some(pod)) = (said, input.pod.as_ref()) {
-            self.shared.say(pod, Some(&found.task.container), true, "Unhealthy", message);
+            self.shared
+                .say(pod, Some(&found.task.container), true, "Unhealthy", message);
         }
         tracker.record(found.at, found.outcome);
     }
 }
 
 /// Waits until the runtime shows something else for a pod.
-async fn pod_changed(snapshots: &mut watch::Receiver<Arc<super::relist::Snapshot>>, uid: &str, known: &Arc<PodRuntime>) {
+async fn pod_changed(
+    snapshots: &mut watch::Receiver<Arc<super::relist::Snapshot>>,
+    uid: &str,
+    known: &Arc<PodRuntime>,
+) {
     loop {
         if snapshots.changed().await.is_err() {
             return std::future::pending().await;
@@ -396,10 +446,15 @@ async fn pod_changed(snapshots: &mut watch::Receiver<Arc<super::relist::Snapshot
 }
 
 fn has_rendered_volumes(pod: Option<&Pod>) -> bool {
-    let volumes = pod.and_then(|pod| pod.spec.as_ref()).and_then(|spec| spec.volumes.as_ref());
+    let volumes = pod
+        .and_then(|pod| pod.spec.as_ref())
+        .and_then(|spec| spec.volumes.as_ref());
     volumes.is_some_and(|volumes| {
         volumes.iter().any(|volume| {
-            volume.config_map.is_some() || volume.secret.is_some() || volume.projected.is_some() || volume.downward_api.is_some()
+            volume.config_map.is_some()
+                || volume.secret.is_some()
+                || volume.projected.is_some()
+                || volume.downward_api.is_some()
         })
     })
 }
@@ -415,7 +470,11 @@ fn last_words(path: &std::path::Path, fall_back: bool, log: &str) -> String {
     }
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().rev().take(80).collect();
-    let mut words: Vec<&str> = lines.iter().rev().map(|line| line.splitn(4, ' ').nth(3).unwrap_or_default()).collect();
+    let mut words: Vec<&str> = lines
+        .iter()
+        .rev()
+        .map(|line| line.splitn(4, ' ').nth(3).unwrap_or_default())
+        .collect();
     while words.iter().map(|line| line.len() + 1).sum::<usize>() > LOG_LIMIT && words.len() > 1 {
         words.remove(0);
     }

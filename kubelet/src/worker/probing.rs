@@ -30,7 +30,12 @@ pub(super) fn of_kind(container: &Container, kind: ProbeKind) -> Option<&Probe> 
 
 /// A number of seconds with its default.
 fn seconds(value: Option<i32>, default: u64) -> Duration {
-    Duration::from_secs(value.and_then(|v| u64::try_from(v).ok()).filter(|v| *v > 0).unwrap_or(default))
+    Duration::from_secs(
+        value
+            .and_then(|v| u64::try_from(v).ok())
+            .filter(|v| *v > 0)
+            .unwrap_or(default),
+    )
 }
 
 /// Asks again and again until it is dropped.
@@ -42,8 +47,15 @@ pub(super) async fn run(
     started_at: Timestamp,
     found: mpsc::Sender<Found>,
 ) {
-    let Some(probe) = of_kind(&container, task.kind).cloned() else { return };
-    let delay = Duration::from_secs(probe.initial_delay_seconds.and_then(|v| u64::try_from(v).ok()).unwrap_or(0));
+    let Some(probe) = of_kind(&container, task.kind).cloned() else {
+        return;
+    };
+    let delay = Duration::from_secs(
+        probe
+            .initial_delay_seconds
+            .and_then(|v| u64::try_from(v).ok())
+            .unwrap_or(0),
+    );
     let age = Duration::try_from(shared.clock.now().duration_since(started_at)).unwrap_or_default();
     tokio::time::sleep(delay.saturating_sub(age)).await;
     let mut ticker = tokio::time::interval(seconds(probe.period_seconds, 10));

@@ -79,7 +79,13 @@ impl Relister {
     }
 
     /// Lists every `period`, and whenever asked, until `shutdown`.
-    pub async fn run(&self, runtime: Arc<dyn Runtime>, clock: Arc<dyn Clock>, period: std::time::Duration, shutdown: CancellationToken) {
+    pub async fn run(
+        &self,
+        runtime: Arc<dyn Runtime>,
+        clock: Arc<dyn Clock>,
+        period: std::time::Duration,
+        shutdown: CancellationToken,
+    ) {
         let mut ticker = tokio::time::interval(period);
         ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -135,7 +141,10 @@ async fn list(runtime: &dyn Runtime) -> Result<BTreeMap<String, PodRuntime>, Run
         pods.entry(sandbox.uid.clone()).or_default().sandboxes.push(sandbox);
     }
     for container in runtime.list_containers().await? {
-        pods.entry(container.pod_uid.clone()).or_default().containers.push(container);
+        pods.entry(container.pod_uid.clone())
+            .or_default()
+            .containers
+            .push(container);
     }
     // What carries no uid is not ours.
     pods.remove("");

@@ -42,7 +42,11 @@ pub(super) fn patch(uid: &str, old: &PodStatus, new: &PodStatus) -> Value {
 }
 
 fn conditions(list: &[Value], before: Option<&Value>) -> Value {
-    let known = |kind: &Value| before.and_then(Value::as_array).is_some_and(|old| old.iter().any(|c| c.get("type") == Some(kind)));
+    let known = |kind: &Value| {
+        before
+            .and_then(Value::as_array)
+            .is_some_and(|old| old.iter().any(|c| c.get("type") == Some(kind)))
+    };
     let own = list.iter().filter(|condition| {
         let kind = condition.get("type").and_then(Value::as_str).unwrap_or_default();
         OWNED.contains(&kind) || (kind == "PodScheduled" && !known(&json!(kind)))
@@ -67,7 +71,9 @@ pub(super) async fn report(shared: &Shared, pod: &Pod, old: &PodStatus, new: &Po
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     let body = patch(uid, old, new);
-    let result = pods(shared, pod).patch_status(name, &PatchParams::default(), &Patch::Strategic(body)).await;
+    let result = pods(shared, pod)
+        .patch_status(name, &PatchParams::default(), &Patch::Strategic(body))
+        .await;
     match result {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
@@ -97,7 +103,10 @@ pub(super) async fn finalize(shared: &Shared, pod: &Pod) -> Result<(), kube::Err
 }
 
 fn pods(shared: &Shared, pod: &Pod) -> Api<Pod> {
-    Api::namespaced(shared.client.clone(), pod.metadata.namespace.as_deref().unwrap_or_default())
+    Api::namespaced(
+        shared.client.clone(),
+        pod.metadata.namespace.as_deref().unwrap_or_default(),
+    )
 }
 
 #[cfg(test)]
@@ -117,7 +126,10 @@ mod tests {
         let old = PodStatus {
             phase: Some("Pending".into()),
             message: Some("m".into()),
-            conditions: Some(vec![condition("Ready", "False", Some("ContainersNotReady")), condition("Mine", "True", None)]),
+            conditions: Some(vec![
+                condition("Ready", "False", Some("ContainersNotReady")),
+                condition("Mine", "True", None),
+            ]),
             ..PodStatus::default()
         };
         let new = PodStatus {

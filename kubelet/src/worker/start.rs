@@ -8,8 +8,8 @@ use k8s_openapi::api::core::v1::{Container, Pod, Secret};
 use timonel_api::ObjectKey;
 
 use super::{Shared, hooks};
-use crate::pod::observed::ImageFailure;
 use crate::pod::StartFailure;
+use crate::pod::observed::ImageFailure;
 use crate::runtime::ImageAuth;
 use crate::spec::container::Parts;
 use crate::spec::{References, container, env, sandbox};
@@ -32,14 +32,20 @@ pub(super) fn normalize(image: &str) -> Option<String> {
     };
     let part_ok = |part: &str| {
         !part.is_empty()
-            && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
             && part.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
             && part.bytes().last().is_some_and(|b| b.is_ascii_alphanumeric())
     };
     let tag_ok = |tag: &str| {
         !tag.is_empty() && tag.len() <= 128 && tag.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
     };
-    let digest_ok = |digest: &str| digest.split_once(':').is_some_and(|(kind, hex)| !kind.is_empty() && hex.len() >= 32);
+    let digest_ok = |digest: &str| {
+        digest
+            .split_once(':')
+            .is_some_and(|(kind, hex)| !kind.is_empty() && hex.len() >= 32)
+    };
     if !path.split('/').all(part_ok) || tag.is_some_and(|tag| !tag_ok(tag)) || digest.is_some_and(|d| !digest_ok(d)) {
         return None;
     }
@@ -69,8 +75,9 @@ pub(super) async fn image(shared: &Shared, pod: &Pod, container: &Container) -> 
         at: shared.clock.now(),
     };
     let Some(name) = normalize(wanted) else {
-        let message =
-            format!("Failed to apply default image tag {wanted:?}: couldn't parse image name {wanted:?}: invalid reference format");
+        let message = format!(
+            "Failed to apply default image tag {wanted:?}: couldn't parse image name {wanted:?}: invalid reference format"
+        );
         shared.say(pod, own, true, "InspectFailed", message.clone());
         shared.say(pod, own, true, "Failed", "Error: InvalidImageName");
         return Err(fail("InvalidImageName", message));
@@ -103,16 +110,29 @@ pub(super) async fn image(shared: &Shared, pod: &Pod, container: &Container) -> 
     match shared.runtime.pull_image(&name, auth.as_ref()).await {
         Ok(reference) => {
             let took = began.elapsed();
-            let size = shared.runtime.image(&reference).await.ok().flatten().map_or(0, |image| image.size);
+            let size = shared
+                .runtime
+                .image(&reference)
+                .await
+                .ok()
+                .flatten()
+                .map_or(0, |image| image.size);
             let took = format!("{}.{:03}s", took.as_secs(), took.subsec_millis());
-            let message =
-                format!("Successfully pulled image {wanted:?} in {took} ({took} including waiting). Image size: {size} bytes.");
+            let message = format!(
+                "Successfully pulled image {wanted:?} in {took} ({took} including waiting). Image size: {size} bytes."
+            );
             shared.say(pod, own, false, "Pulled", message);
             Ok(reference)
         }
         Err(error) => {
             let message = format!("failed to pull image {wanted:?}: {error}");
-            shared.say(pod, own, true, "Failed", format!("Failed to pull image {wanted:?}: {error}"));
+            shared.say(
+                pod,
+                own,
+                true,
+                "Failed",
+                format!("Failed to pull image {wanted:?}: {error}"),
+            );
             shared.say(pod, own, true, "Failed", "Error: ErrImagePull");
             Err(fail("ErrImagePull", message))
         }
@@ -124,7 +144,9 @@ async fn pull_secret(shared: &Shared, pod: &Pod, image: &str) -> Option<ImageAut
     let registry = image.split('/').next()?;
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     for wanted in pod.spec.as_ref()?.image_pull_secrets.iter().flatten() {
-        let Ok(Some(secret)) = shared.objects.secret(namespace, &wanted.name).await else { continue };
+        let Ok(Some(secret)) = shared.objects.secret(namespace, &wanted.name).await else {
+            continue;
+        };
         if let Some(auth) = registry_auth(&secret, registry) {
             return Some(auth);
         }
@@ -182,7 +204,9 @@ pub(super) async fn start(shared: &Shared, start: &Start) -> Result<(), StartFai
     };
     let settings = Arc::clone(&shared.settings);
     let built = async {
-        let references = references(shared, pod, wanted).await.map_err(crate::spec::ConfigError)?;
+        let references = references(shared, pod, wanted)
+            .await
+            .map_err(crate::spec::ConfigError)?;
         let ips = shared.pod_ips(pod);
         let env = env::environment(pod, wanted, &references, &settings, &ips)?;
         let mounts = shared.volumes.mounts(pod, wanted, start.attempt, &env).await?;
@@ -210,7 +234,12 @@ pub(super) async fn start(shared: &Shared, start: &Start) -> Result<(), StartFai
     if !shared.config.hollow {
         let folder = std::path::Path::new(&sandbox.log_directory).join(&wanted.name);
         let made = tokio::fs::create_dir_all(&folder).await;
-        made.map_err(|error| fail("CreateContainerError", format!("create log folder {}: {error}", folder.display())))?;
+        made.map_err(|error| {
+            fail(
+                "CreateContainerError",
+                format!("create log folder {}: {error}", folder.display()),
+            )
+        })?;
     }
     let id = shared
         .runtime
@@ -226,14 +255,27 @@ pub(super) async fn start(shared: &Shared, start: &Start) -> Result<(), StartFai
         fail("RunContainerError", error.to_string())
     })?;
     shared.say(pod, own, false, "Started", "Container started");
-    let hook = wanted.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref());
+    let hook = wanted
+        .lifecycle
+        .as_ref()
+        .and_then(|lifecycle| lifecycle.post_start.as_ref());
     if let Some(hook) = hook {
         // Upstream gives postStart no limit; the API's own maximum for anything is an hour.
         let limit = Duration::from_secs(3600);
         if let Err(message) = hooks::run(shared, pod, wanted, &id, hook, limit).await {
-            shared.say(pod, own, true, "FailedPostStartHook", format!("PostStartHook failed: {message}"));
+            shared.say(
+                pod,
+                own,
+                true,
+                "FailedPostStartHook",
+                format!("PostStartHook failed: {message}"),
+            );
             shared.say(pod, own, false, "Killing", "FailedPostStartHook");
-            let grace = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
+            let grace = pod
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.termination_grace_period_seconds)
+                .unwrap_or(30);
             let grace = Duration::from_secs(u64::try_from(grace).unwrap_or_default());
             let _ = shared.runtime.stop_container(&id, grace).await;
             return Err(fail("PostStartHookError", message));
@@ -250,7 +292,12 @@ async fn references(shared: &Shared, pod: &Pod, container: &Container) -> Result
         maps.extend(source.config_map_ref.iter().map(|wanted| wanted.name.clone()));
         secrets.extend(source.secret_ref.iter().map(|wanted| wanted.name.clone()));
     }
-    for source in container.env.iter().flatten().filter_map(|variable| variable.value_from.as_ref()) {
+    for source in container
+        .env
+        .iter()
+        .flatten()
+        .filter_map(|variable| variable.value_from.as_ref())
+    {
         maps.extend(source.config_map_key_ref.iter().map(|wanted| wanted.name.clone()));
         secrets.extend(source.secret_key_ref.iter().map(|wanted| wanted.name.clone()));
     }
@@ -265,7 +312,9 @@ async fn references(shared: &Shared, pod: &Pod, container: &Container) -> Result
     }
     references.services = shared.services.list_in(namespace);
     if namespace != "default" {
-        references.services.extend(shared.services.get(&ObjectKey::new("default", "kubernetes")));
+        references
+            .services
+            .extend(shared.services.get(&ObjectKey::new("default", "kubernetes")));
     }
     Ok(references)
 }

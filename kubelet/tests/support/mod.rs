@@ -43,7 +43,15 @@ state = "{state}"
         std::fs::write(at("config.toml"), config).expect("write the configuration");
         let log = std::fs::File::create(at("containerd.log")).expect("make a log");
         let child = Command::new("unshare")
-            .args(["--pid", "--mount", "--fork", "--kill-child", "--mount-proc", "containerd", "--config"])
+            .args([
+                "--pid",
+                "--mount",
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+                "containerd",
+                "--config",
+            ])
             .arg(at("config.toml"))
             .stdout(Stdio::null())
             .stderr(log)
@@ -51,13 +59,21 @@ state = "{state}"
             .expect("start containerd");
         let this = Self { child, dir };
         let runtime = this.runtime();
-        this.eventually("containerd answers", async || runtime.status().await.is_ok()).await;
+        this.eventually("containerd answers", async || runtime.status().await.is_ok())
+            .await;
         let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/images/build.sh");
         let built = PathBuf::from(at("images"));
         run(Command::new(images).arg(&built));
         for name in ["pause", "busybox"] {
             run(Command::new("ctr")
-                .args(["--address", &at("containerd.sock"), "--namespace", "k8s.io", "images", "import"])
+                .args([
+                    "--address",
+                    &at("containerd.sock"),
+                    "--namespace",
+                    "k8s.io",
+                    "images",
+                    "import",
+                ])
                 .arg(built.join(format!("{name}.tar"))));
         }
         this
