@@ -9,19 +9,27 @@
 //! One folder per controller: `observe.rs` (a snapshot), `plan.rs` (the decision, pure), `apply.rs` (the writes).
 //! Adding a controller is a folder and a line in [`controllers`]; `docs/howto/add-a-controller.md` shows how.
 
+mod backends;
 mod certificates;
 mod context;
 mod deployment;
+mod disruption;
+mod endpoint_slice;
+mod endpoints;
+mod garbage_collector;
+mod namespace;
 mod node_ipam;
 mod node_lifecycle;
 mod owner;
 mod pod_gc;
 mod replicaset;
+mod resource;
 mod root_ca;
 mod service_account;
 mod taint_eviction;
 mod template;
 mod timings;
+mod token_cleaner;
 
 use std::sync::Arc;
 

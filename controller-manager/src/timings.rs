@@ -25,8 +25,6 @@ pub struct Timings {
     pub certificate_duration: Duration,
     /// How long an eviction that a disruption budget granted may stay unseen. Upstream: 2 minutes.
     pub disruption_timeout: Duration,
-    /// How often expired bootstrap tokens are looked for, at least.
-    pub token_cleanup_period: Duration,
 }
 
 impl Default for Timings {
@@ -42,7 +40,6 @@ impl Default for Timings {
             namespace_retry: Duration::from_secs(1),
             certificate_duration: Duration::from_secs(365 * 24 * 3600),
             disruption_timeout: Duration::from_secs(120),
-            token_cleanup_period: Duration::from_secs(60),
         }
     }
 }
