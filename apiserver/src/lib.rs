@@ -14,6 +14,7 @@ pub mod security;
 pub mod http;
 pub mod serve;
 pub mod server;
+mod subresources;
 pub mod table;
 pub mod identity;
 pub mod kubelet_proxy;

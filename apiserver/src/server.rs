@@ -20,6 +20,7 @@ use crate::encryption::{EncryptionError, Transformer};
 use crate::error::ApiError;
 use crate::http::{Body, Front, Identity};
 use crate::identity::UserInfo;
+use crate::kubelet_proxy::KubeletProxy;
 use crate::pki::{Pki, PkiError};
 use crate::reader::ObjectReader;
 use crate::registry::{Caller, Registry, WriteOptions};
@@ -99,6 +100,7 @@ impl ApiServer {
             rng: rng.clone(),
         });
         let front = Arc::new(Front {
+            proxy: KubeletProxy::new(&pki, reader.clone(), rng.clone())?,
             authenticator: Authenticator::new(config.authn.clone(), &pki, reader, clock, rng)?,
             registry,
             health: Default::default(),

@@ -20,7 +20,8 @@ use super::respond::{self, Style};
 use super::{options, watch};
 use crate::authn::{Authenticator, impersonation};
 use crate::authz::Attributes;
-use crate::{discovery, openapi};
+use crate::kubelet_proxy::{Call, KubeletProxy};
+use crate::{discovery, openapi, subresources};
 use crate::cache::Caches;
 use crate::error::ApiError;
 use crate::identity::UserInfo;
@@ -48,6 +49,7 @@ pub struct Front {
     pub(crate) authenticator: Authenticator,
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
+    pub(crate) proxy: KubeletProxy,
     /// Ends watches and other long requests.
     pub(crate) stop: CancellationToken,
 }
@@ -117,7 +119,8 @@ impl Front {
             "" => None,
             _ => Some(info.subresource_info(resource).ok_or(ApiError::NoSuchPath)?),
         };
-        let limited = info.verb != "watch";
+        let long = matches!(info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy");
+        let limited = info.verb != "watch" && !long;
         let work = self.clone().resource(info, resource, subresource, parts, body, &caller, style);
         let mut response = if limited {
             match tokio::time::timeout(self.registry.config.request_timeout, work).await {
@@ -190,12 +193,42 @@ impl Front {
             return Err(ApiError::method_not_allowed(resource.group_resource(), info.verb));
         }
         let registry = &self.registry;
+        if let Some(subresource) = subresource.filter(|sub| KubeletProxy::handles(resource.plural, sub.name)) {
+            let call = Call {
+                user: &caller.user,
+                resource: resource.plural,
+                subresource: subresource.name,
+                namespace: if resource.namespaced { &info.namespace } else { "" },
+                name: &info.name,
+            };
+            return self.proxy.serve(&call, &registry.security.authorizer, parts, body).await;
+        }
+        if !resource.storage {
+            let bytes = body::read(body, registry.config.body_limit).await?;
+            let body = decode_body(&parts.headers, &bytes)?;
+            let options = options::write(info, "CreateOptions")?;
+            let answer = subresources::create_transient(
+                registry,
+                &self.authenticator,
+                resource,
+                &info.namespace,
+                body,
+                &options,
+                caller,
+            )
+            .await?;
+            return Ok(respond::value(style, StatusCode::CREATED, &answer.value()));
+        }
         let target = registry.target(resource, subresource, &info.namespace, if info.named { &info.name } else { "" })?;
         let target = Target {
             namespace: if resource.namespaced { info.namespace.clone() } else { String::new() },
             ..target
         };
         match info.verb {
+            "get" if subresources::is_scale(&target) => {
+                let scale = subresources::get_scale(registry, &target).await?;
+                Ok(respond::value(style, StatusCode::OK, &scale.value()))
+            }
             "get" => {
                 let answer = registry.get(&target, info.query.get("resourceVersion")).await?;
                 Ok(respond::object(style, &target, caller, StatusCode::OK, &answer))
@@ -225,6 +258,25 @@ impl Front {
     ) -> Result<Response<Body>, ApiError> {
         let registry = &self.registry;
         let (code, answer) = match verb {
+            "create" if subresources::creates(target) => {
+                let options = options::write(info, "CreateOptions")?;
+                let body = decode_body(headers, &bytes)?;
+                let authenticator = &self.authenticator;
+                let answer = subresources::create(registry, authenticator, target, body, &options, caller).await?;
+                return Ok(respond::value(style, StatusCode::CREATED, &answer.value()));
+            }
+            "update" if subresources::is_scale(target) => {
+                let options = options::write(info, "UpdateOptions")?;
+                let body = decode_body(headers, &bytes)?;
+                let answer = subresources::update_scale(registry, target, body, &options, caller).await?;
+                return Ok(respond::value(style, StatusCode::OK, &answer.value()));
+            }
+            "patch" if subresources::is_scale(target) => {
+                let options = options::write(info, "PatchOptions")?;
+                let kind = patch_kind(headers)?;
+                let answer = subresources::patch_scale(registry, target, kind, &bytes, &options, caller).await?;
+                return Ok(respond::value(style, StatusCode::OK, &answer.value()));
+            }
             "create" => {
                 let options = options::write(info, "CreateOptions")?;
                 let body = decode_body(headers, &bytes)?;

@@ -110,6 +110,11 @@ pub(super) fn delete(info: &RequestInfo, body: &Value) -> Result<DeleteOptions, 
             ..DeleteOptions::default()
         });
     }
+    delete_options(body)
+}
+
+/// Reads a `DeleteOptions` object; null is the default.
+pub(crate) fn delete_options(body: &Value) -> Result<DeleteOptions, ApiError> {
     if !matches!(body["kind"].as_str(), None | Some("" | "DeleteOptions")) {
         return Err(ApiError::bad_request(format!(
             "decoded object cannot be converted to DeleteOptions: {}",

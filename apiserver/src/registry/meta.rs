@@ -9,7 +9,7 @@ use super::Target;
 use crate::error::ApiError;
 
 /// A time as `metav1.Time` writes it: whole seconds, UTC.
-pub(super) fn time(now: Timestamp) -> String {
+pub(crate) fn time(now: Timestamp) -> String {
     now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
@@ -19,7 +19,7 @@ pub(super) fn metadata(object: &mut Value) -> &mut Map<String, Value> {
 }
 
 /// A map within an object, made if it is missing or something else.
-pub(super) fn static_map<'a>(object: &'a mut Value, field: &str) -> &'a mut Map<String, Value> {
+pub(crate) fn static_map<'a>(object: &'a mut Value, field: &str) -> &'a mut Map<String, Value> {
     if !object.is_object() {
         *object = Value::Object(Map::new());
     }

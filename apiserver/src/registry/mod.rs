@@ -26,16 +26,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
+use timonel_api::decode::Decoded;
 use timonel_api::resources::{ResourceInfo, SubresourceInfo};
 use timonel_api::{ObjectKey, Revision};
 use timonel_client::{Clock, Rng};
 use timonel_store::{Op, StoreError, Txn};
 
+pub(crate) use meta::{static_map as meta_map, time as meta_time};
 pub use list::List;
+pub(crate) use crate::http::parse_delete_options;
 pub use options::{
-    Body, DeleteOptions, FieldValidation, ListOptions, PatchKind, Preconditions, Propagation, VersionMatch, WriteOptions,
+    DeleteOptions, FieldValidation, ListOptions, PatchKind, Preconditions, Propagation, VersionMatch, WriteOptions,
 };
-pub use update::{Change, Scope};
+pub(crate) use update::{Change, Scope};
 pub use watch::{Frame, Watcher};
 
 use crate::cache::{Caches, Object, Slot, encode};
@@ -263,4 +266,58 @@ impl Registry {
         let ops = keys.iter().map(|key| Op::Delete(slot.store_key(key))).collect();
         self.commit(Txn { guards: Vec::new(), ops }).await.map(|_| ())
     }
+}
+
+/// Checks and prunes a body of a kind that has no storage of its own.
+pub(crate) fn accept_as(
+    group: &str,
+    version: &str,
+    kind: &str,
+    body: Decoded,
+    options: &WriteOptions,
+    caller: &Caller,
+) -> Result<Value, ApiError> {
+    let api_version = if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    };
+    let expected = decode::Expected {
+        api_version: &api_version,
+        kind,
+        schema: timonel_api::facts::schema_for(group, version, kind),
+    };
+    decode::accept(body, expected, options.validation, caller)
+}
+
+/// Patches a value of a kind that has no storage of its own.
+#[expect(clippy::too_many_arguments, reason = "a kind, a patch and what it is applied with")]
+pub(crate) fn apply_patch_as(
+    group: &str,
+    version: &str,
+    kind: &str,
+    patch_kind: PatchKind,
+    body: &[u8],
+    shown: &Value,
+    options: &WriteOptions,
+    caller: &Caller,
+) -> Result<Value, ApiError> {
+    let expected = decode::Expected {
+        api_version: version,
+        kind,
+        schema: timonel_api::facts::schema_for(group, version, kind),
+    };
+    let value = if patch_kind == PatchKind::Apply {
+        // Only `spec.replicas` of a Scale can be applied, and merging does that.
+        let applied = timonel_api::decode::yaml(body).map_err(|error| ApiError::bad_request(error.to_string()))?;
+        patch::apply_patch(PatchKind::Merge, &applied.value, body, shown, expected)?
+    } else {
+        let parsed = patch::parse(patch_kind, body)?;
+        patch::apply_patch(patch_kind, &parsed, body, shown, expected)?
+    };
+    let body = Decoded {
+        value,
+        duplicates: Vec::new(),
+    };
+    accept_as(group, version, kind, body, options, caller)
 }

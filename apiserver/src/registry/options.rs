@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 /// How a `resourceVersion` of a list is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VersionMatch {
@@ -105,13 +103,4 @@ pub enum PatchKind {
     Strategic,
     /// `application/apply-patch+yaml`
     Apply,
-}
-
-/// A decoded body: the value, and the fields that occur twice.
-#[derive(Clone, Debug, Default)]
-pub struct Body {
-    /// The object.
-    pub value: Value,
-    /// Paths of duplicate fields.
-    pub duplicates: Vec<String>,
 }

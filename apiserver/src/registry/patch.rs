@@ -29,7 +29,7 @@ impl Registry {
             let value = self.patched(target, kind, &parsed, body, old, options, caller)?;
             Ok(Change { value })
         };
-        let answer = self.modify(target, options, caller, target_scope(target), Managed::Update, &change).await?;
+        let answer = self.modify(target, options, caller, target_scope(target), &change).await?;
         Ok((false, answer))
     }
 
@@ -108,7 +108,7 @@ impl Registry {
                 Err(error) => return Err(error),
             }
         }
-        let answer = self.modify(target, options, caller, target_scope(target), Managed::Applied, &change).await?;
+        let answer = self.modify_managed(target, options, caller, target_scope(target), Managed::Applied, &change).await?;
         Ok((false, answer))
     }
 

@@ -13,6 +13,7 @@ use super::{Answer, Caller, Registry, Target, decode, fields, meta, view};
 use crate::cache::Object;
 use crate::error::ApiError;
 use crate::resources::Context;
+use crate::subresources::narrow;
 use crate::security::{Act, Operation};
 
 /// How often a write without a revision of its own tries again when others come first.
@@ -29,11 +30,13 @@ const CONDITIONAL: &[&str] = &[
 
 /// Which part of an object a change may touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
+pub(crate) enum Scope {
     /// Everything but a status that is a subresource.
     Main,
     /// The status, labels and annotations.
     Status,
+    /// That part which the target's subresource is about.
+    Part,
     /// What the caller has changed, which it has checked itself. `desired` says that it counts in the generation.
     Custom {
         /// Whether generation goes up.
@@ -52,9 +55,9 @@ pub(super) enum Managed {
 
 /// A change that is wanted: the new object, in stored shape.
 #[derive(Clone, Debug)]
-pub struct Change {
+pub(crate) struct Change {
     /// The object.
-    pub value: Value,
+    pub(crate) value: Value,
 }
 
 impl Registry {
@@ -86,14 +89,26 @@ impl Registry {
                 vec![FieldError::invalid(&path, 0, "must be specified for an update")],
             ));
         }
-        self.modify(target, options, caller, target_scope(target), Managed::Update, &|_| {
+        self.modify(target, options, caller, target_scope(target), &|_| {
             Ok(Change { value: value.clone() })
         })
         .await
     }
 
     /// Changes an object: reads it, asks `change` for what it shall become, and commits that, again if somebody else came first.
-    pub(super) async fn modify(
+    pub(crate) async fn modify(
+        &self,
+        target: &Target,
+        options: &WriteOptions,
+        caller: &Caller,
+        scope: Scope,
+        change: &(dyn Fn(&Value) -> Result<Change, ApiError> + Send + Sync),
+    ) -> Result<Answer, ApiError> {
+        self.modify_managed(target, options, caller, scope, Managed::Update, change).await
+    }
+
+    /// As [`Registry::modify`], and says who manages the fields of the result.
+    pub(super) async fn modify_managed(
         &self,
         target: &Target,
         options: &WriteOptions,
@@ -160,9 +175,14 @@ impl Registry {
                 strategy.prepare_update(&mut new, old, &context);
             }
             Scope::Status => new = with_status(old, &new),
+            Scope::Part => {
+                if let Some(narrowed) = narrow(target, old, &new, caller) {
+                    new = narrowed?;
+                }
+            }
             Scope::Custom { .. } => {}
         }
-        let desired = matches!(scope, Scope::Main | Scope::Custom { desired: true });
+        let desired = matches!(scope, Scope::Main | Scope::Part | Scope::Custom { desired: true });
         if desired && strategy.has_generation() && meta::desired_differs(&new, old) {
             let generation = old["metadata"]["generation"].as_i64().unwrap_or_default() + 1;
             new["metadata"]["generation"] = generation.into();
@@ -189,7 +209,7 @@ impl Registry {
         errors.extend(match scope {
             Scope::Main => strategy.validate_update(&new, old),
             Scope::Status => strategy.validate_status_update(&new, old),
-            Scope::Custom { .. } => Vec::new(),
+            Scope::Part | Scope::Custom { .. } => Vec::new(),
         });
         if !errors.is_empty() {
             return Err(ApiError::invalid(target.qualified_kind(), name, errors));
@@ -245,7 +265,8 @@ impl Registry {
 pub(super) fn target_scope(target: &Target) -> Scope {
     match target.subresource_name() {
         Some("status") => Scope::Status,
-        _ => Scope::Main,
+        Some(_) => Scope::Part,
+        None => Scope::Main,
     }
 }
 

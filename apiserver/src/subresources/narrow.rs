@@ -1,0 +1,111 @@
+//! Subresources through which only one part of an object may be written.
+
+use serde_json::{Value, json};
+use timonel_api::{FieldError, Path};
+
+use crate::error::ApiError;
+use crate::registry::{Caller, Target, meta_map, meta_time};
+
+/// The old object with that part of the new one which the target's subresource may write; `None` where the subresource is no such part.
+pub(crate) fn narrow(target: &Target, old: &Value, new: &Value, caller: &Caller) -> Option<Result<Value, ApiError>> {
+    let result = match (target.slot.group_resource.as_str(), target.subresource_name()?) {
+        ("namespaces", "finalize") => Ok(finalize(old, new)),
+        ("pods", "ephemeralcontainers") => ephemeral_containers(target, old, new),
+        ("pods", "resize") => Ok(resize(old, new)),
+        ("certificatesigningrequests.certificates.k8s.io", "approval") => Ok(approval(old, new, caller)),
+        _ => return None,
+    };
+    Some(result)
+}
+
+fn finalize(old: &Value, new: &Value) -> Value {
+    let mut result = old.clone();
+    let spec = meta_map(&mut result, "spec");
+    match new["spec"].get("finalizers").filter(|finalizers| finalizers.as_array().is_some_and(|f| !f.is_empty())) {
+        Some(finalizers) => {
+            spec.insert("finalizers".to_owned(), finalizers.clone());
+        }
+        None => {
+            spec.remove("finalizers");
+        }
+    }
+    result
+}
+
+fn ephemeral_containers(target: &Target, old: &Value, new: &Value) -> Result<Value, ApiError> {
+    const FIELD: &str = "ephemeralContainers";
+    let list = |pod: &Value| pod["spec"][FIELD].as_array().cloned().unwrap_or_default();
+    let (before, after) = (list(old), list(new));
+    let path = Path::new("spec").child(FIELD);
+    let kept = |container: &Value| {
+        let same = after.iter().find(|other| other["name"] == container["name"]);
+        same.is_some_and(|same| same == container)
+    };
+    let mut errors = Vec::new();
+    for container in before.iter().filter(|container| !kept(container)) {
+        let name = container["name"].as_str().unwrap_or_default();
+        errors.push(FieldError::forbidden(
+            &path,
+            format!("existing ephemeral containers {name:?} may not be removed or changed"),
+        ));
+    }
+    let containers = |field: &str| old["spec"][field].as_array().cloned().unwrap_or_default();
+    let taken: Vec<Value> = [containers("containers"), containers("initContainers")].concat();
+    for (at, container) in after.iter().enumerate() {
+        let path = path.index(at);
+        let name = container["name"].as_str().unwrap_or_default();
+        if name.is_empty() {
+            errors.push(FieldError::required(&path.child("name"), ""));
+        }
+        if container["image"].as_str().unwrap_or_default().is_empty() {
+            errors.push(FieldError::required(&path.child("image"), ""));
+        }
+        let twice = after[..at].iter().any(|other| other["name"] == container["name"]);
+        if twice || taken.iter().any(|other| other["name"] == container["name"]) {
+            errors.push(FieldError::duplicate(&path.child("name"), name));
+        }
+    }
+    if !errors.is_empty() {
+        return Err(ApiError::invalid(target.qualified_kind(), target.name.as_str(), errors));
+    }
+    let mut result = old.clone();
+    result["spec"][FIELD] = after.into();
+    Ok(result)
+}
+
+fn resize(old: &Value, new: &Value) -> Value {
+    let mut result = old.clone();
+    for field in ["containers", "initContainers"] {
+        let wanted = new["spec"][field].as_array().cloned().unwrap_or_default();
+        for container in result["spec"][field].as_array_mut().into_iter().flatten() {
+            let Some(wanted) = wanted.iter().find(|wanted| wanted["name"] == container["name"]) else {
+                continue;
+            };
+            for part in ["resources", "resizePolicy"] {
+                if let Some(value) = wanted.get(part) {
+                    container[part] = value.clone();
+                }
+            }
+        }
+    }
+    result
+}
+
+/// Only the conditions that approve or deny are an approver's to set.
+fn approval(old: &Value, new: &Value, caller: &Caller) -> Value {
+    let decides = |condition: &Value| matches!(condition["type"].as_str(), Some("Approved" | "Denied"));
+    let list = |request: &Value| request["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let mut conditions: Vec<Value> = list(old).into_iter().filter(|condition| !decides(condition)).collect();
+    for mut condition in list(new).into_iter().filter(decides) {
+        let now = json!(meta_time(caller.now));
+        for field in ["lastUpdateTime", "lastTransitionTime"] {
+            if !condition[field].is_string() {
+                condition[field] = now.clone();
+            }
+        }
+        conditions.push(condition);
+    }
+    let mut result = old.clone();
+    meta_map(&mut result, "status").insert("conditions".to_owned(), conditions.into());
+    result
+}
