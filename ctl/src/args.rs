@@ -75,6 +75,10 @@ pub(crate) enum Command {
     Drain(commands::nodes::Drain),
     /// Print the logs of containers
     Logs(commands::logs::Logs),
+    /// Run a command in a container
+    Exec(commands::exec::Exec),
+    /// Attach to a process that is already running inside a container
+    Attach(commands::exec::Attach),
     /// Change fields of an object
     Patch(commands::patch::Patch),
     /// Change one feature of objects

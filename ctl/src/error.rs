@@ -130,7 +130,13 @@ impl std::error::Error for Failure {}
 
 impl From<kube::Error> for Failure {
     fn from(error: kube::Error) -> Self {
-        Self::usage(describe(&error))
+        match error {
+            kube::Error::Api(status) => Self::Server {
+                status: Box::new(serde_json::to_value(&status).unwrap_or_default()),
+                doing: None,
+            },
+            error => Self::usage(describe(&error)),
+        }
     }
 }
 

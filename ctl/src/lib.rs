@@ -18,6 +18,7 @@ mod commands;
 mod error;
 mod manifests;
 mod output;
+mod remote;
 mod resolve;
 mod session;
 

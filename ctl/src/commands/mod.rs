@@ -3,6 +3,7 @@
 pub(crate) mod apply;
 pub(crate) mod cluster;
 pub(crate) mod delete;
+pub(crate) mod exec;
 pub(crate) mod get;
 pub(crate) mod logs;
 pub(crate) mod metadata;
@@ -31,6 +32,8 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Uncordon(nodes) => nodes.cordon(&session, false).await.map(|_| ()),
         Command::Drain(drain) => drain.run(&session).await,
         Command::Logs(logs) => logs.run(&session).await,
+        Command::Exec(exec) => exec.run(&session).await,
+        Command::Attach(attach) => attach.run(&session).await,
         Command::Patch(patch) => patch.run(&session).await,
         Command::Set(set) => set.run(&session).await,
         Command::Rollout(rollout) => rollout.run(&session).await,
