@@ -22,5 +22,5 @@ pub mod volumes;
 pub mod worker;
 
 pub use config::{Capacity, Config, Timings};
-pub use run::{Deps, Error, Kubelet, run};
+pub use run::{Deps, Error, Kubelet, run, run_serving};
 pub use serve::serve;

@@ -182,3 +182,54 @@ pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> Res
     Kubelet::new(config, deps, shutdown).await?.run().await;
     Ok(())
 }
+
+/// Between two attempts to get a serving certificate.
+const SERVING_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Runs a kubelet with its HTTPS API until shutdown. `client_ca` are the authorities (DER) whose client certificates the
+/// API believes: those of the node's own kubeconfig.
+///
+/// Pods do not wait for the API: it comes up when its certificate has been signed.
+///
+/// # Errors
+/// When shutdown comes before the runtime answers.
+pub async fn run_serving(
+    config: Config,
+    deps: Deps,
+    client_ca: Vec<Vec<u8>>,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let kubelet = Kubelet::new(config, deps, shutdown.clone()).await?;
+    let api = serve_api(kubelet.shared(), client_ca, shutdown);
+    tokio::join!(kubelet.run(), api);
+    Ok(())
+}
+
+async fn serve_api(shared: Arc<Shared>, client_ca: Vec<Vec<u8>>, shutdown: CancellationToken) {
+    let name = shared.config.node_name.clone();
+    let names = [name.clone(), shared.config.node_ip.to_string()];
+    let dir = shared.config.root_dir.join("pki");
+    loop {
+        let attempt = async {
+            let identity = node::join::serving(&shared.client, &name, &names, &dir).await?;
+            // All addresses of the node: the API server comes from outside, people on the node from inside.
+            let listener = tokio::net::TcpListener::bind(("0.0.0.0", shared.config.port)).await?;
+            tracing::info!(port = shared.config.port, "the kubelet's API is served");
+            crate::serve::serve(Arc::clone(&shared), &identity, &client_ca, listener, shutdown.clone()).await?;
+            Ok::<(), Box<dyn std::error::Error + Send + Sync>>(())
+        };
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            outcome = attempt => match outcome {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(error = timonel_client::chain(error.as_ref()), "the kubelet's API is not served yet"),
+            }
+        }
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(SERVING_RETRY) => {}
+        }
+    }
+}

@@ -46,13 +46,14 @@ pub enum ServeError {
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-fn tls(identity: &Identity, client_ca_pem: &str) -> Result<rustls::ServerConfig, ServeError> {
+fn tls(identity: &Identity, client_ca: &[Vec<u8>]) -> Result<rustls::ServerConfig, ServeError> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let pem = |what| move |source| ServeError::Pem { what, source };
     let mut roots = RootCertStore::empty();
-    for cert in CertificateDer::pem_slice_iter(client_ca_pem.as_bytes()) {
-        let cert = cert.map_err(pem("client CA"))?;
-        roots.add(cert).map_err(|error| ServeError::Tls(Box::new(error)))?;
+    for cert in client_ca {
+        roots
+            .add(CertificateDer::from(cert.clone()))
+            .map_err(|error| ServeError::Tls(Box::new(error)))?;
     }
     // Clients without a certificate get an answer (401) rather than a broken connection.
     let verifier = WebPkiClientVerifier::builder(Arc::new(roots))
@@ -72,18 +73,18 @@ fn tls(identity: &Identity, client_ca_pem: &str) -> Result<rustls::ServerConfig,
     Ok(config)
 }
 
-/// Serves the API until shutdown. `client_ca_pem` is the CA whose client certificates are believed.
+/// Serves the API until shutdown. `client_ca` are the authorities (DER) whose client certificates are believed.
 ///
 /// # Errors
 /// When TLS cannot be set up.
 pub async fn serve(
     shared: Arc<Shared>,
     identity: &Identity,
-    client_ca_pem: &str,
+    client_ca: &[Vec<u8>],
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls(identity, client_ca_pem)?));
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls(identity, client_ca)?));
     let router = routes::router(shared);
     loop {
         let accepted = tokio::select! {
