@@ -12,7 +12,7 @@ use super::typed::{Atom, fields_of};
 
 /// The only manager for which this is done; who wants none of it uses another name.
 const KUBECTL: &str = "kubectl";
-const ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
+pub(super) const ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 fn annotation(object: &Value) -> Option<&str> {
     let text = object.get("metadata")?.get("annotations")?.get(ANNOTATION)?.as_str()?;

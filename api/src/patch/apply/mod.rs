@@ -15,9 +15,12 @@ mod managed;
 mod merge;
 mod set;
 mod typed;
+mod upgrade;
 
 #[cfg(test)]
 mod tests;
+
+use std::collections::HashSet;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -30,6 +33,7 @@ use typed::Atom;
 
 pub use conflict::{ApplyError, Conflict};
 pub use set::{Element, FieldSet, Node};
+pub use upgrade::upgrade_from_client_side;
 
 /// The owner of everything that was there before anybody's ownership was recorded.
 const BEFORE_FIRST_APPLY: &str = "before-first-apply";
@@ -214,7 +218,7 @@ impl Intent<'_> {
         }
         if !force && !conflicts.is_empty() {
             contested.subtract(&allowed());
-            let left = contested.paths();
+            let left: HashSet<String> = contested.paths().into_iter().collect();
             conflicts.retain(|conflict| left.contains(&conflict.path));
             if !conflicts.is_empty() {
                 conflicts.sort();

@@ -58,7 +58,7 @@ impl Element {
     }
 
     /// As messages print it: `.name`, `[name="a"]`, `[="x"]`, `[0]`.
-    fn print(&self) -> String {
+    pub(super) fn print(&self) -> String {
         let Some((kind, rest)) = self.0.split_once(':') else {
             return self.0.clone();
         };

@@ -213,21 +213,16 @@ impl Walk {
     fn list(&mut self, items: &[Value], atom: Atom<'_>, path: &str) -> FieldSet {
         let mut set = FieldSet::default();
         for (at, item) in items.iter().enumerate() {
-            if let Err(key) = atom.element(item) {
-                self.complain(path, &format!(
-                    "element {at}: associative list with keys has an element that omits key field {key:?} (and doesn't have default value)"
-                ));
-            }
-            let element = atom.element_lenient(item);
-            let mut below = FieldSet::default();
-            below.attach(
-                element.clone(),
-                Node {
-                    member: true,
-                    children: FieldSet::default(),
-                },
-            );
-            let name = below.paths().pop().unwrap_or_default();
+            let element = atom.element(item).unwrap_or_else(|key| {
+                self.complain(
+                    path,
+                    &format!(
+                        "element {at}: associative list with keys has an element that omits key field {key:?} (and doesn't have default value)"
+                    ),
+                );
+                atom.element_lenient(item)
+            });
+            let name = if self.strict { element.print() } else { String::new() };
             if set.get(&element).is_some() {
                 self.complain(path, &format!("duplicate entries for key {name}"));
             }
