@@ -8,6 +8,7 @@
 
 pub mod binaries;
 pub mod eventually;
+pub mod sim;
 
 pub use binaries::{Tool, kubectl, timonctl, timonel};
 pub use eventually::eventually;

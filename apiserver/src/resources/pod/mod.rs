@@ -129,10 +129,7 @@ impl Strategy for PodTemplates {
 }
 
 /// The quality-of-service class, by the rule of `timonel_api::pod`.
-fn qos_class(pod: &Value) -> String {
+fn qos_class(pod: &Value) -> &'static str {
     let typed: Result<k8s_openapi::api::core::v1::Pod, _> = serde_json::from_value(pod.clone());
-    typed.map_or_else(
-        |_| "BestEffort".to_owned(),
-        |_pod: k8s_openapi::api::core::v1::Pod| "BestEffort".to_owned(),
-    )
+    typed.map_or("BestEffort", |pod| timonel_api::pod::qos_class(&pod))
 }

@@ -1,0 +1,192 @@
+//! The faulty way between a component and the API server.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, StreamBody};
+use kube::client::Body;
+use timonel_client::Rng;
+
+/// How often, in thousandths, and how badly a link misbehaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Requests that never arrive.
+    pub lost_requests: u64,
+    /// Requests that take effect and whose answer never arrives.
+    pub lost_answers: u64,
+    /// Watch frames after which the stream breaks.
+    pub cut_watches: u64,
+    /// The longest that an ordinary request or answer takes.
+    pub delay: Duration,
+    /// The longest that watch frames are held back: caches behind this link are stale.
+    pub stale: Duration,
+    /// A planted bug: watch frames that are swallowed although the stream goes on. Never part of chaos.
+    pub swallowed_frames: u64,
+}
+
+/// Why a request failed.
+#[derive(Debug)]
+pub struct LinkError(&'static str);
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for LinkError {}
+
+/// What comes back over a link.
+pub type Answer = UnsyncBoxBody<Bytes, LinkError>;
+
+struct State {
+    /// `None` while nobody listens on the other side.
+    server: Option<kube::Client>,
+    faults: Faults,
+    /// A severed link carries nothing ever again: its component has crashed.
+    severed: bool,
+    /// A cut link carries nothing for now.
+    cut: bool,
+}
+
+/// One component's way to the server. Clones share their state.
+#[derive(Clone)]
+pub struct Link {
+    state: Arc<Mutex<State>>,
+    rng: Arc<dyn Rng>,
+}
+
+impl Link {
+    /// Makes a link without faults to a server.
+    pub fn new(server: Option<kube::Client>, rng: Arc<dyn Rng>) -> Self {
+        let state = State {
+            server,
+            faults: Faults::default(),
+            severed: false,
+            cut: false,
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            rng,
+        }
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The client that a component gets.
+    pub fn client(&self) -> kube::Client {
+        kube::Client::new(self.clone(), "default")
+    }
+
+    /// Sets who listens on the other side.
+    pub fn connect(&self, server: Option<kube::Client>) {
+        self.with(|state| state.server = server);
+    }
+
+    /// Changes how the link misbehaves.
+    pub fn set_faults(&self, faults: Faults) {
+        self.with(|state| state.faults = faults);
+    }
+
+    /// Cuts the link, or joins it again.
+    pub fn set_cut(&self, cut: bool) {
+        self.with(|state| state.cut = cut);
+    }
+
+    /// Ends the link for good: nothing that its component still does reaches anybody.
+    pub fn sever(&self) {
+        self.with(|state| state.severed = true);
+    }
+
+    fn happens(&self, thousandths: u64) -> bool {
+        thousandths > 0 && self.rng.next_u64() % 1000 < thousandths
+    }
+
+    async fn pause(&self, longest: Duration) {
+        if !longest.is_zero() {
+            tokio::time::sleep(longest.mul_f64(self.rng.unit())).await;
+        }
+    }
+
+    async fn carry(self, request: Request<Body>) -> Result<Response<Answer>, LinkError> {
+        let faults = self.with(|state| state.faults);
+        self.pause(faults.delay).await;
+        let server = self.reachable().await?;
+        if self.happens(faults.lost_requests) {
+            return Err(LinkError("simulated: the request was lost"));
+        }
+        let is_watch = request
+            .uri()
+            .query()
+            .is_some_and(|query| query.split('&').any(|part| part == "watch=true"));
+        let answer = server
+            .send(request)
+            .await
+            .map_err(|_| LinkError("simulated: the server went away"))?;
+        if is_watch {
+            return Ok(answer.map(|body| self.watch(body)));
+        }
+        self.pause(faults.delay).await;
+        self.reachable().await?;
+        if self.happens(faults.lost_answers) {
+            return Err(LinkError("simulated: the answer was lost"));
+        }
+        Ok(answer.map(|body| body.map_err(|_| LinkError("simulated: the answer broke off")).boxed_unsync()))
+    }
+
+    /// The server, if there is a way to it. A crashed component waits here for ever, as the dead do.
+    async fn reachable(&self) -> Result<kube::Client, LinkError> {
+        if self.with(|state| state.severed) {
+            std::future::pending::<()>().await;
+        }
+        self.with(|state| if state.cut { None } else { state.server.clone() })
+            .ok_or(LinkError("simulated: connection refused"))
+    }
+
+    /// Lets a watch's frames through, late or not at all.
+    fn watch(self, body: Body) -> Answer {
+        let frames = body.into_data_stream();
+        let stream = futures::stream::unfold((self, frames), |(link, mut frames)| async move {
+            loop {
+                let frame = frames.next().await?;
+                let faults = link.with(|state| state.faults);
+                link.pause(faults.stale).await;
+                if link.reachable().await.is_err() || link.happens(faults.cut_watches) {
+                    return None;
+                }
+                if link.happens(faults.swallowed_frames) {
+                    continue;
+                }
+                let frame = frame
+                    .map(http_body::Frame::data)
+                    .map_err(|_| LinkError("simulated: the stream broke"));
+                return Some((frame, (link, frames)));
+            }
+        });
+        StreamBody::new(stream).boxed_unsync()
+    }
+}
+
+impl tower::Service<Request<Body>> for Link {
+    type Response = Response<Answer>;
+    type Error = LinkError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        Box::pin(self.clone().carry(request))
+    }
+}

@@ -1,0 +1,20 @@
+//! The simulation: a whole cluster in one process, on a paused clock, from a seed.
+//!
+//! ```text
+//!  user ----+                     +--> scheduler
+//!           |                     +--> controllers      each behind its own Link: requests delayed, lost before or after
+//!  API server (real, MemoryStore) +--> kubelet n1..n3   they took effect; watches cut, or their events held back
+//!                                          |
+//!                                    simulated runtime (survives its kubelet, dies with its machine)
+//! ```
+//!
+//! Time moves only when everybody waits, so that minutes of a cluster's life take milliseconds. A seed decides about every fault;
+//! the same seed gives the same history, byte for byte ([`World::history`]).
+
+pub mod chaos;
+pub mod invariants;
+pub mod link;
+pub mod world;
+
+pub use link::{Faults, Link};
+pub use world::{Component, World};

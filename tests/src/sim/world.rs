@@ -1,0 +1,334 @@
+//! A cluster that can be crashed, cut and healed piece by piece.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use timonel_apiserver::identity::UserInfo;
+use timonel_apiserver::{ApiServer, Config, Deps};
+use timonel_client::{Clock, Rng, SeededRng, TokioClock};
+use timonel_controller_manager as controllers;
+use timonel_kubelet as kubelet;
+use timonel_kubelet::simulated::SimulatedRuntime;
+use timonel_scheduler as scheduler;
+use timonel_store::{CommitClock, MemoryStore, Range, Store, Unacknowledged};
+use tokio_util::sync::CancellationToken;
+
+use super::link::{Faults, Link};
+
+/// Everything that can crash by itself, besides the API server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Component {
+    /// The scheduler.
+    Scheduler,
+    /// The controller manager.
+    Controllers,
+    /// The kubelet of a node, by the node's number from 1.
+    Kubelet(u8),
+}
+
+impl fmt::Display for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scheduler => f.write_str("scheduler"),
+            Self::Controllers => f.write_str("controllers"),
+            Self::Kubelet(number) => write!(f, "kubelet-{number}"),
+        }
+    }
+}
+
+impl Component {
+    fn user(self) -> UserInfo {
+        match self {
+            Self::Scheduler => UserInfo::new("system:kube-scheduler", &[]),
+            Self::Controllers => UserInfo::new("system:kube-controller-manager", &[]),
+            Self::Kubelet(number) => UserInfo::new(&format!("system:node:node-{number}"), &["system:nodes"]),
+        }
+    }
+}
+
+struct Running {
+    link: Link,
+    stop: CancellationToken,
+}
+
+/// The number of nodes.
+pub const NODES: u8 = 3;
+
+/// A simulated cluster.
+pub struct World {
+    seed: u64,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+    store: MemoryStore,
+    server: Option<ApiServer>,
+    running: BTreeMap<Component, Running>,
+    faults: BTreeMap<Component, Faults>,
+    runtimes: BTreeMap<u8, SimulatedRuntime>,
+    user: Link,
+    told: Vec<String>,
+}
+
+impl World {
+    /// Starts a healthy cluster. Must run inside a paused current-thread runtime.
+    pub async fn start(seed: u64) -> Self {
+        let epoch: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a date");
+        let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(epoch));
+        let rng: Arc<dyn Rng> = Arc::new(SeededRng::new(seed));
+        let commit_clock = Arc::clone(&clock);
+        let store = MemoryStore::with_clock(CommitClock::from_fn(move || commit_clock.now().into()));
+        let runtimes = (1..=NODES)
+            .map(|number| {
+                (
+                    number,
+                    SimulatedRuntime::new(Arc::clone(&clock), format!("10.244.{number}")),
+                )
+            })
+            .collect();
+        let user = Link::new(None, Self::fork(&rng));
+        let mut world = Self {
+            seed,
+            clock,
+            rng,
+            store,
+            server: None,
+            running: BTreeMap::new(),
+            faults: BTreeMap::new(),
+            runtimes,
+            user,
+            told: Vec::new(),
+        };
+        world.start_server().await;
+        for component in Self::components() {
+            world.start_component(component);
+        }
+        world
+    }
+
+    /// All components but the API server.
+    pub fn components() -> Vec<Component> {
+        let kubelets = (1..=NODES).map(Component::Kubelet);
+        [Component::Scheduler, Component::Controllers]
+            .into_iter()
+            .chain(kubelets)
+            .collect()
+    }
+
+    fn fork(rng: &Arc<dyn Rng>) -> Arc<dyn Rng> {
+        Arc::new(SeededRng::new(rng.next_u64()))
+    }
+
+    /// The seed's own randomness, for what happens to the world.
+    pub fn rng(&self) -> Arc<dyn Rng> {
+        Arc::clone(&self.rng)
+    }
+
+    /// A user's client: an administrator's, over a link without faults that fails only while the server is down.
+    pub fn user(&self) -> kube::Client {
+        self.user.client()
+    }
+
+    /// The containers of a node.
+    pub fn runtime(&self, node: u8) -> &SimulatedRuntime {
+        &self.runtimes[&node]
+    }
+
+    /// Notes what happened, for the reader of a failure.
+    pub fn tell(&mut self, what: impl fmt::Display) {
+        let line = format!("{} {what}", self.clock.now());
+        self.told.push(line);
+    }
+
+    /// What happened, a line each, and how to make it happen again.
+    pub fn story(&self) -> String {
+        let again = format!(
+            "again: SIM_SEED={} cargo nextest run -p timonel-tests --test simulation",
+            self.seed
+        );
+        format!("{}\n{again}", self.told.join("\n"))
+    }
+
+    async fn start_server(&mut self) {
+        let deps = Deps {
+            store: Arc::new(self.store.clone()),
+            clock: Arc::clone(&self.clock),
+            rng: Self::fork(&self.rng),
+        };
+        let server = ApiServer::start(Config::default(), deps)
+            .await
+            .expect("a server starts over any store");
+        self.user.connect(Some(
+            server.client(UserInfo::new("kubernetes-admin", &["system:masters"])),
+        ));
+        for (component, running) in &self.running {
+            running.link.connect(Some(server.client(component.user())));
+        }
+        self.server = Some(server);
+    }
+
+    /// Whether the API server runs.
+    pub fn is_server_up(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// Kills the API server. What it had not acknowledged may be lost or kept.
+    pub fn crash_server(&mut self) {
+        let Some(server) = self.server.take() else { return };
+        self.user.connect(None);
+        for running in self.running.values() {
+            running.link.connect(None);
+        }
+        server.stop();
+        let kept = if self.rng.next_u64() % 2 == 0 {
+            Unacknowledged::Kept
+        } else {
+            Unacknowledged::Lost
+        };
+        self.store = self.store.reopen(kept);
+        self.tell(format!("the API server crashes; unacknowledged writes: {kept:?}"));
+    }
+
+    /// A planted bug: the API server crashes and what it acknowledged since `revision` is not on its disk.
+    pub async fn crash_server_and_lose_acknowledged_writes(&mut self, keep: impl Fn(&str) -> bool) {
+        self.crash_server();
+        let page = self.store.range(Range::default()).await.expect("readable");
+        let ops = page
+            .entries
+            .iter()
+            .filter(|entry| !keep(&entry.key))
+            .map(|entry| timonel_store::Op::Delete(entry.key.to_string()))
+            .collect();
+        self.store
+            .commit(timonel_store::Txn {
+                guards: Vec::new(),
+                ops,
+            })
+            .await
+            .expect("writable");
+    }
+
+    /// Starts the API server again, over what its disk holds.
+    pub async fn restart_server(&mut self) {
+        if self.server.is_none() {
+            self.start_server().await;
+            self.tell("the API server is back");
+        }
+    }
+
+    /// Starts a component that is not running.
+    pub fn start_component(&mut self, component: Component) {
+        if self.running.contains_key(&component) {
+            return;
+        }
+        let link = Link::new(
+            self.server.as_ref().map(|server| server.client(component.user())),
+            Self::fork(&self.rng),
+        );
+        link.set_faults(self.faults.get(&component).copied().unwrap_or_default());
+        let (stop, client) = (CancellationToken::new(), link.client());
+        let (clock, rng, token) = (Arc::clone(&self.clock), Self::fork(&self.rng), stop.clone());
+        match component {
+            Component::Scheduler => {
+                let deps = scheduler::Deps { client, clock, rng };
+                tokio::spawn(async move { drop(scheduler::run(scheduler::Config::default(), deps, token).await) });
+            }
+            Component::Controllers => {
+                let deps = controllers::Deps { client, clock, rng };
+                let config = controllers::Config {
+                    timings: controllers::Timings::lab(),
+                    cluster_cidr: "10.244.0.0/16".parse().ok(),
+                    ..controllers::Config::default()
+                };
+                tokio::spawn(async move { drop(controllers::run(config, deps, token).await) });
+            }
+            Component::Kubelet(number) => {
+                let runtime = Arc::new(self.runtimes[&number].clone());
+                let deps = kubelet::Deps {
+                    client,
+                    clock,
+                    rng,
+                    runtime,
+                };
+                let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, number));
+                let mut config = kubelet::Config::hollow(format!("node-{number}"), address);
+                config.timings = kubelet::Timings::lab();
+                tokio::spawn(async move { drop(kubelet::run(config, deps, token).await) });
+            }
+        }
+        self.running.insert(component, Running { link, stop });
+    }
+
+    /// Kills a component: nothing that it was about to do happens any more.
+    pub fn crash_component(&mut self, component: Component) {
+        if let Some(running) = self.running.remove(&component) {
+            running.link.sever();
+            running.stop.cancel();
+            self.tell(format!("{component} crashes"));
+        }
+    }
+
+    /// Cuts a node's power: its kubelet and its containers die.
+    pub fn power_cut(&mut self, node: u8) {
+        self.crash_component(Component::Kubelet(node));
+        self.runtimes[&node].power_cut();
+        self.tell(format!("node-{node} loses power"));
+    }
+
+    /// Cuts a component off from the API server, or joins it again.
+    pub fn set_cut(&mut self, component: Component, cut: bool) {
+        if let Some(running) = self.running.get(&component) {
+            running.link.set_cut(cut);
+            self.tell(format!(
+                "{component} is {}",
+                if cut { "cut off" } else { "joined again" }
+            ));
+        }
+    }
+
+    /// Makes a component's link misbehave, also after it restarts.
+    pub fn set_faults(&mut self, component: Component, faults: Faults) {
+        self.faults.insert(component, faults);
+        if let Some(running) = self.running.get(&component) {
+            running.link.set_faults(faults);
+        }
+        self.tell(format!("{component}: {faults:?}"));
+    }
+
+    /// Ends every fault and starts whatever is down.
+    pub async fn heal(&mut self) {
+        self.restart_server().await;
+        for component in Self::components() {
+            self.set_faults(component, Faults::default());
+            self.set_cut(component, false);
+            self.start_component(component);
+        }
+        self.tell("everything is healed");
+    }
+
+    /// Lets time pass.
+    pub async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    /// Everything that the store holds, byte for byte but for the server's own keys, which are random by design.
+    pub async fn history(&self) -> String {
+        let page = self.store.range(Range::default()).await.expect("readable");
+        let mut lines = self.told.clone();
+        for entry in page
+            .entries
+            .iter()
+            .filter(|entry| !entry.key.contains("cluster-info") && !entry.key.contains("/secrets/"))
+        {
+            lines.push(format!(
+                "{} {} {}",
+                entry.mod_revision,
+                entry.key,
+                String::from_utf8_lossy(&entry.value)
+            ));
+        }
+        lines.join("\n")
+    }
+}

@@ -1,0 +1,6 @@
+//! Two hundred lives of a cluster, each with faults of every kind; and proof that the harness sees what it is there to see.
+//!
+//! `SIM_SEED=42 cargo nextest run -p timonel-tests --test simulation` lives one seed; `SIM_SEEDS=2000` lives so many.
+
+mod planted;
+mod seeds;

@@ -1,0 +1,108 @@
+//! The harness is proven by bugs that are planted from outside, one for each kind of fault: each must be caught.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams, PostParams};
+use serde_json::json;
+use timonel_tests::sim::chaos::{self, NAME};
+use timonel_tests::sim::{Component, Faults, invariants};
+
+const SHORT: Duration = Duration::from_secs(60);
+
+fn simulate<T>(life: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build();
+    runtime.expect("a runtime").block_on(life)
+}
+
+#[test]
+fn a_store_that_forgets_what_it_acknowledged_is_caught() {
+    simulate(async {
+        let (mut world, _) = chaos::calm(1).await.expect("calm");
+        let written = chaos::write(&world, 1).await.expect("acknowledged");
+        world
+            .crash_server_and_lose_acknowledged_writes(|key| !key.contains("written-"))
+            .await;
+        world.heal().await;
+        let caught = invariants::acknowledged_writes_are_there(&world, &[written])
+            .await
+            .expect_err("it is caught");
+        assert!(caught.contains("is lost"), "{caught}");
+    });
+}
+
+#[test]
+fn a_component_that_does_not_come_back_is_caught() {
+    simulate(async {
+        let (mut world, _) = chaos::calm(2).await.expect("calm");
+        world.crash_component(Component::Controllers);
+        chaos::roll(&world, 2).await;
+        let caught = chaos::rest(&world, SHORT).await.expect_err("it is caught");
+        assert!(caught.contains("old template"), "{caught}");
+    });
+}
+
+#[test]
+fn a_watch_that_swallows_events_is_caught() {
+    simulate(async {
+        let (mut world, _) = chaos::calm(3).await.expect("calm");
+        world.set_faults(
+            Component::Scheduler,
+            Faults {
+                swallowed_frames: 1000,
+                ..Faults::default()
+            },
+        );
+        chaos::roll(&world, 2).await;
+        let caught = chaos::rest(&world, SHORT).await.expect_err("it is caught");
+        assert!(caught.contains("not at rest"), "{caught}");
+    });
+}
+
+#[test]
+fn a_controller_that_acts_on_a_stale_cache_is_caught() {
+    simulate(async {
+        let (world, watcher) = chaos::calm(4).await.expect("calm");
+        // What a controller without read-your-own-writes does: it counts pods in a cache that does not show its last creations yet.
+        let pods: Api<Pod> = Api::default_namespaced(world.user());
+        let stale = pods.list(&ListParams::default()).await.expect("listed");
+        for round in 0..2 {
+            let missing = 4 - stale.items.len();
+            for number in 0..missing {
+                let pod = json!({"metadata": {"name": format!("extra-{round}-{number}"), "labels": {"app": NAME}},
+                                 "spec": {"containers": [{"name": "web", "image": "web:1"}]}});
+                pods.create(&PostParams::default(), &serde_json::from_value(pod).expect("a pod"))
+                    .await
+                    .expect("created");
+            }
+        }
+        world.pass(Duration::from_secs(1)).await;
+        assert!(
+            watcher
+                .violations()
+                .iter()
+                .any(|violation| violation.contains("live pods at once")),
+            "{:?}",
+            watcher.violations()
+        );
+    });
+}
+
+#[test]
+fn a_node_that_keeps_running_what_was_deleted_is_caught() {
+    simulate(async {
+        let (mut world, _) = chaos::calm(5).await.expect("calm");
+        // Its kubelet is gone for good, and nobody takes the machine's power: the containers run on.
+        world.crash_component(Component::Kubelet(1));
+        let caught = chaos::rest(&world, SHORT).await.err();
+        world.pass(SHORT).await;
+        let orphans = invariants::nodes_run_what_was_asked(&world).await.err();
+        assert!(
+            caught.is_some() || orphans.is_some(),
+            "neither the API nor the node shows that a kubelet is missing"
+        );
+    });
+}
