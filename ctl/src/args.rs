@@ -37,8 +37,8 @@ pub(crate) struct Connection {
     /// The kubeconfig's cluster to use.
     #[arg(long, global = true)]
     pub(crate) cluster: Option<String>,
-    /// The kubeconfig's user to use.
-    #[arg(long, global = true)]
+    /// The kubeconfig's user to use. (Not global: `create rolebinding --user` means another one.)
+    #[arg(long)]
     pub(crate) user: Option<String>,
     /// The namespace to act in.
     #[arg(short, long, global = true)]
@@ -75,6 +75,8 @@ pub(crate) enum Command {
     Drain(commands::nodes::Drain),
     /// Print the logs of containers
     Logs(commands::logs::Logs),
+    /// Create objects from files or from flags
+    Create(commands::create::Create),
     /// Run a command in a container
     Exec(commands::exec::Exec),
     /// Attach to a process that is already running inside a container

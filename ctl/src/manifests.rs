@@ -1,11 +1,14 @@
 //! Objects from files, folders and standard input.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use crate::error::Failure;
+use crate::resolve::Resource;
+use crate::session::Session;
 
 /// One object and where it stands.
 #[derive(Clone, Debug)]
@@ -35,6 +38,27 @@ impl Manifest {
         self.object["metadata"]["namespace"]
             .as_str()
             .filter(|namespace| !namespace.is_empty())
+    }
+
+    /// The namespace to put the object in; refuses where `--namespace` says otherwise.
+    pub(crate) fn namespace_in(&self, session: &Session, resource: &Resource) -> Result<String, Failure> {
+        match self.namespace() {
+            Some(own) if resource.namespaced && session.namespace_given && own != session.namespace => {
+                Err(Failure::usage(format!(
+                    "the namespace from the provided object {own:?} does not match the namespace {:?}. You must pass '--namespace={own}' to perform this operation.",
+                    session.namespace
+                )))
+            }
+            Some(own) => Ok(own.to_owned()),
+            None => Ok(session.namespace.clone()),
+        }
+    }
+
+    /// The object's labels.
+    pub(crate) fn labels(&self) -> BTreeMap<String, String> {
+        let labels = self.object["metadata"]["labels"].as_object();
+        let pair = |(key, value): (&String, &Value)| Some((key.clone(), value.as_str()?.to_owned()));
+        labels.into_iter().flatten().filter_map(pair).collect()
     }
 }
 

@@ -102,17 +102,7 @@ impl Apply {
     async fn one(&self, session: &Session, manifest: &Manifest) -> Result<(Value, &'static str), Failure> {
         let (api_version, kind) = manifest.type_meta();
         let resource = resolve::by_kind(session, api_version, kind).await?;
-        if let Some(namespace) = manifest.namespace()
-            && session.namespace_given
-            && resource.namespaced
-            && namespace != session.namespace
-        {
-            return Err(Failure::usage(format!(
-                "the namespace from the provided object {namespace:?} does not match the namespace {:?}. You must pass '--namespace={namespace}' to perform this operation.",
-                session.namespace
-            )));
-        }
-        let namespace = manifest.namespace().unwrap_or(&session.namespace).to_owned();
+        let namespace = manifest.namespace_in(session, &resource)?;
         let collection = session.collection(&resource, Some(&namespace));
         validate::manifest(session, manifest, &collection, &self.validate).await?;
         if manifest.name().is_empty() {
@@ -222,7 +212,7 @@ impl Apply {
 }
 
 /// The object with itself in its annotation, as kubectl writes it: one line of JSON and a newline.
-fn with_last_applied(object: &Value) -> Value {
+pub(crate) fn with_last_applied(object: &Value) -> Value {
     let mut bare = object.clone();
     if let Some(annotations) = bare["metadata"].get_mut("annotations").and_then(Value::as_object_mut) {
         annotations.remove(LAST_APPLIED);

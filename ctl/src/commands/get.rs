@@ -240,7 +240,7 @@ impl Get {
         }
         if !self.show_managed_fields {
             for object in &mut all {
-                strip_managed_fields(object);
+                output::strip_managed_fields(object);
             }
         }
         if let Some(path) = &self.sort_by {
@@ -369,7 +369,7 @@ impl Get {
             for item in output::items(object) {
                 let mut item = item.clone();
                 if !self.show_managed_fields {
-                    strip_managed_fields(&mut item);
+                    output::strip_managed_fields(&mut item);
                 }
                 let item = if self.output_watch_events {
                     json!({"type": kind, "object": item})
@@ -392,12 +392,6 @@ fn with_type(item: &mut Value, resource: &Resource) {
     if let Some(map) = item.as_object_mut() {
         map.entry("apiVersion").or_insert_with(|| json!(resource.api_version()));
         map.entry("kind").or_insert_with(|| json!(resource.kind));
-    }
-}
-
-fn strip_managed_fields(object: &mut Value) {
-    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.remove("managedFields");
     }
 }
 

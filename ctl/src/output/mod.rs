@@ -131,7 +131,18 @@ pub(crate) fn report(object: &Value, what: &str, format: Option<&Format>, dry_ru
             println!("{} {what}{}", name_of(object), dry_run_note(dry_run));
             Ok(())
         }
-        Some(format) => print(&mut std::io::stdout().lock(), format, object),
+        Some(format) => {
+            let mut object = object.clone();
+            strip_managed_fields(&mut object);
+            print(&mut std::io::stdout().lock(), format, &object)
+        }
+    }
+}
+
+/// Removes what is rarely worth reading.
+pub(crate) fn strip_managed_fields(object: &mut Value) {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
     }
 }
 
