@@ -42,11 +42,26 @@ use tokio_util::sync::CancellationToken;
 use context::Context;
 pub use timings::Timings;
 
+/// How a controller starts.
+type Start = fn(Context) -> BoxFuture<'static, ()>;
+
 /// Every controller and how it starts, in no particular order.
-const CONTROLLERS: &[(&str, fn(Context) -> BoxFuture<'static, ()>)] = &[
+const CONTROLLERS: &[(&str, Start)] = &[
     ("replicaset", replicaset::start),
     ("deployment", deployment::start),
+    ("endpointslice", endpoint_slice::start),
+    ("endpoints", endpoints::start),
+    ("node-lifecycle", node_lifecycle::start),
+    ("taint-eviction", taint_eviction::start),
+    ("node-ipam", node_ipam::start),
+    ("namespace", namespace::start),
+    ("garbage-collector", garbage_collector::start),
+    ("pod-garbage-collector", pod_gc::start),
+    ("serviceaccount", service_account::start),
+    ("root-ca-certificate-publisher", root_ca::start),
     ("certificatesigningrequest", certificates::start),
+    ("disruption", disruption::start),
+    ("token-cleaner", token_cleaner::start),
 ];
 
 /// Returns the names of all controllers.

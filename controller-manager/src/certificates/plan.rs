@@ -1,171 +1,230 @@
-//! Decides which requests are approved, which are signed, and for how long.
+//! Approve, sign, give up, clean up: what is due for one request.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
-use k8s_openapi::api::core::v1::Node;
-use timonel_api::conditions;
 use timonel_client::runner::Plan;
 
-use super::parse::Contents;
-use crate::owner;
+use super::Observed;
+use super::request::Requested;
 
-const CLIENT: &str = "kubernetes.io/kube-apiserver-client";
-const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
-const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
+/// Client certificates of kubelets.
+pub(crate) const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
+/// Serving certificates of kubelets.
+pub(crate) const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
+/// Client certificates of anybody else; a person approves them.
+pub(crate) const CLIENT: &str = "kubernetes.io/kube-apiserver-client";
 
-/// A request, what is in it, and the node that asks.
-#[derive(Clone, Debug)]
-pub(crate) struct Observed {
-    pub(crate) request: Arc<CertificateSigningRequest>,
-    pub(crate) contents: Option<Contents>,
-    pub(crate) node: Option<Arc<Node>>,
-    pub(crate) can_sign: bool,
-    pub(crate) longest: Duration,
-}
+/// How long requests are kept, as upstream's cleaner does: an hour once they are decided, a day while they are not.
+const KEEP_DECIDED: SignedDuration = SignedDuration::from_hours(1);
+const KEEP_PENDING: SignedDuration = SignedDuration::from_hours(24);
+/// Certificates are valid from a little before now: clocks differ.
+const BACKDATE: SignedDuration = SignedDuration::from_mins(5);
 
+/// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    Approve { message: &'static str },
+    /// Adds the Approved condition.
+    Approve {
+        reason: &'static str,
+        message: &'static str,
+    },
+    /// Signs, and stores the certificate.
+    Sign {
+        not_before: Timestamp,
+        not_after: Timestamp,
+        usages: Vec<String>,
+    },
+    /// Adds the Failed condition: it can never be signed.
     Fail { reason: &'static str, message: String },
-    Sign { usages: Vec<String>, duration: Duration },
+    /// Deletes the request.
+    Delete,
 }
 
+/// Why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Because {
-    NodeBootstraps,
-    NodeRenews,
+    /// The requestor is allowed to ask for a node's client certificate.
+    RequestorMayAsk,
+    /// All names are the node's own.
     NamesAreTheNodes,
+    /// Somebody approved it.
     Approved,
-    SignerRefuses,
+    /// What it asks for is not what its signer signs.
+    NotForThisSigner,
+    /// It has been lying around for long enough.
+    Stale,
 }
 
-/// Decides.
-pub(crate) fn plan(observed: &Observed) -> Plan<Action, Because> {
+/// Decides what is due.
+pub(crate) fn plan(observed: &Observed, now: Timestamp) -> Plan<Action, Because> {
     let mut plan = Plan::nothing();
     let request = &*observed.request;
-    let status = request.status.as_ref();
-    let list = status
-        .and_then(|status| status.conditions.as_deref())
-        .unwrap_or_default();
-    let issued = status.is_some_and(|status| status.certificate.as_ref().is_some_and(|pem| !pem.0.is_empty()));
-    if issued || conditions::is_true(list, "Denied") || conditions::is_true(list, "Failed") {
+    let state = State::of(request);
+    let created = request.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
+    let stale_at = created + if state.is_decided() { KEEP_DECIDED } else { KEEP_PENDING };
+    if now >= stale_at {
+        plan.act(Action::Delete, Because::Stale);
         return plan;
     }
-    if conditions::is_true(list, "Approved") {
-        if observed.can_sign && [CLIENT, KUBELET_CLIENT, KUBELET_SERVING].contains(&request.spec.signer_name.as_str()) {
-            sign(&mut plan, observed);
-        }
+    plan.look_again(Duration::try_from(stale_at.duration_since(now)).unwrap_or_default());
+    if state.denied || state.failed || state.issued {
         return plan;
     }
-    let Some(contents) = &observed.contents else {
+    let signer = request.spec.signer_name.as_str();
+    if ![KUBELET_CLIENT, KUBELET_SERVING, CLIENT].contains(&signer) {
         return plan;
+    }
+    let checked = match &observed.requested {
+        Ok(requested) => fits(signer, requested, request).map(|()| requested),
+        Err(unreadable) => Err(unreadable.clone()),
     };
-    match request.spec.signer_name.as_str() {
-        KUBELET_CLIENT if is_node_client(request, contents) => {
-            let user = request.spec.username.as_deref().unwrap_or_default();
-            let groups = request.spec.groups.as_deref().unwrap_or_default();
-            if user == contents.common_name && groups.iter().any(|group| group == "system:nodes") {
-                let message = "Auto approving self kubelet client certificate after SubjectAccessReview.";
-                plan.act(Action::Approve { message }, Because::NodeRenews);
-            } else if groups.iter().any(|group| group == "system:bootstrappers") {
-                let message = "Auto approving kubelet client certificate after SubjectAccessReview.";
-                plan.act(Action::Approve { message }, Because::NodeBootstraps);
+    if state.approved {
+        match checked {
+            Ok(_) if observed.can_sign => {
+                let (not_before, not_after) = validity(request, observed.duration, now);
+                let usages = request.spec.usages.clone().unwrap_or_default();
+                plan.act(
+                    Action::Sign {
+                        not_before,
+                        not_after,
+                        usages,
+                    },
+                    Because::Approved,
+                );
+            }
+            Ok(_) => {}
+            Err(message) => {
+                plan.act(
+                    Action::Fail {
+                        reason: "SignerValidationFailure",
+                        message,
+                    },
+                    Because::NotForThisSigner,
+                );
             }
         }
-        KUBELET_SERVING if is_node_serving(request, contents) => {
-            if observed.node.as_ref().is_some_and(|node| names_are_of(node, contents)) {
-                let message = "Auto approving kubelet serving certificate for the node's own addresses.";
-                plan.act(Action::Approve { message }, Because::NamesAreTheNodes);
-            }
+        return plan;
+    }
+    let Ok(requested) = checked else { return plan };
+    if signer == KUBELET_CLIENT && observed.may_ask {
+        let message = "Auto approving kubelet client certificate after SubjectAccessReview.";
+        plan.act(
+            Action::Approve {
+                reason: "AutoApproved",
+                message,
+            },
+            Because::RequestorMayAsk,
+        );
+    } else if signer == KUBELET_SERVING {
+        let dns = requested.dns_names.iter().cloned();
+        let mut names = dns.chain(requested.addresses.iter().map(ToString::to_string));
+        if names.all(|name| observed.node_names.contains(&name)) {
+            let message = "Auto approving kubelet serving certificate: every name in it is the node's own.";
+            plan.act(
+                Action::Approve {
+                    reason: "AutoApproved",
+                    message,
+                },
+                Because::NamesAreTheNodes,
+            );
         }
-        _ => {}
     }
     plan
 }
 
-fn sign(plan: &mut Plan<Action, Because>, observed: &Observed) {
-    let request = &*observed.request;
-    let refused = match (&observed.contents, request.spec.signer_name.as_str()) {
-        (None, _) => Some("the request is malformed"),
-        (Some(contents), KUBELET_CLIENT) if !is_node_client(request, contents) => {
-            Some("not a node's client certificate")
+#[derive(Default)]
+struct State {
+    approved: bool,
+    denied: bool,
+    failed: bool,
+    issued: bool,
+}
+
+impl State {
+    fn of(request: &CertificateSigningRequest) -> Self {
+        let Some(status) = &request.status else {
+            return Self::default();
+        };
+        let has = |kind: &str| {
+            status
+                .conditions
+                .iter()
+                .flatten()
+                .any(|condition| condition.type_ == kind)
+        };
+        Self {
+            approved: has("Approved"),
+            denied: has("Denied"),
+            failed: has("Failed"),
+            issued: status
+                .certificate
+                .as_ref()
+                .is_some_and(|certificate| !certificate.0.is_empty()),
         }
-        (Some(contents), KUBELET_SERVING) if !is_node_serving(request, contents) => {
-            Some("not a node's serving certificate")
-        }
-        (Some(_), CLIENT) if !usages(request).contains("client auth") => {
-            Some("a client certificate needs the usage \"client auth\"")
-        }
-        _ => None,
-    };
-    if let Some(why) = refused {
-        let (reason, message) = ("SignerValidationFailure", why.to_owned());
-        plan.act(Action::Fail { reason, message }, Because::SignerRefuses);
-        return;
     }
+
+    fn is_decided(&self) -> bool {
+        self.denied || self.failed || self.issued
+    }
+}
+
+fn validity(request: &CertificateSigningRequest, longest: Duration, now: Timestamp) -> (Timestamp, Timestamp) {
     let asked = request
         .spec
         .expiration_seconds
-        .and_then(|seconds| u64::try_from(seconds).ok())
-        .map(Duration::from_secs);
-    // Upstream gives no certificate for less than ten minutes.
-    let duration = asked.map_or(observed.longest, |asked| {
-        asked.clamp(Duration::from_secs(600), observed.longest)
-    });
-    let usages = request.spec.usages.clone().unwrap_or_default();
-    plan.act(Action::Sign { usages, duration }, Because::Approved);
+        .and_then(|seconds| u64::try_from(seconds).ok());
+    let duration = asked.map_or(longest, |seconds| longest.min(Duration::from_secs(seconds)));
+    (
+        now - BACKDATE,
+        now + SignedDuration::try_from(duration).unwrap_or(SignedDuration::ZERO),
+    )
 }
 
-fn usages(request: &CertificateSigningRequest) -> BTreeSet<&str> {
-    request.spec.usages.iter().flatten().map(String::as_str).collect()
-}
-
-fn only(request: &CertificateSigningRequest, purpose: &str) -> bool {
-    let mut usages = usages(request);
-    usages.remove("key encipherment");
-    usages == BTreeSet::from(["digital signature", purpose])
-}
-
-/// Upstream's `ValidateKubeletClientCSR`.
-fn is_node_client(request: &CertificateSigningRequest, contents: &Contents) -> bool {
-    contents.organizations == ["system:nodes"]
-        && contents.common_name.starts_with("system:node:")
-        && contents.dns.is_empty()
-        && contents.ips.is_empty()
-        && !contents.others
-        && only(request, "client auth")
-}
-
-/// Upstream's `ValidateKubeletServingCSR`, and that a node asks for itself.
-fn is_node_serving(request: &CertificateSigningRequest, contents: &Contents) -> bool {
-    contents.organizations == ["system:nodes"]
-        && contents.common_name.starts_with("system:node:")
-        && request.spec.username.as_deref() == Some(contents.common_name.as_str())
-        && !(contents.dns.is_empty() && contents.ips.is_empty())
-        && !contents.others
-        && only(request, "server auth")
-}
-
-/// Whether every name in the request is one that the node object gives.
-fn names_are_of(node: &Node, contents: &Contents) -> bool {
-    let addresses = node
-        .status
-        .as_ref()
-        .and_then(|status| status.addresses.as_deref())
-        .unwrap_or_default();
-    let names: BTreeSet<&str> = addresses
-        .iter()
-        .filter(|address| matches!(address.type_.as_str(), "Hostname" | "InternalDNS" | "ExternalDNS"))
-        .map(|address| address.address.as_str())
-        .chain([owner::name(&node.metadata)])
-        .collect();
-    let ips: BTreeSet<IpAddr> = addresses
-        .iter()
-        .filter_map(|address| address.address.parse().ok())
-        .collect();
-    contents.dns.iter().all(|name| names.contains(name.as_str())) && contents.ips.is_subset(&ips)
+/// Checks what each signer requires.
+/// <https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/#kubernetes-signers>
+fn fits(signer: &str, requested: &Requested, request: &CertificateSigningRequest) -> Result<(), String> {
+    let usages = request.spec.usages.as_deref().unwrap_or_default();
+    let only = |allowed: &[&str]| usages.iter().all(|usage| allowed.contains(&usage.as_str()));
+    let has = |usage: &str| usages.iter().any(|used| used == usage);
+    let names = requested.dns_names.len() + requested.addresses.len();
+    if requested.other_names > 0 {
+        return Err("email and URI names are not allowed".to_owned());
+    }
+    let client_usages = only(&["key encipherment", "digital signature", "client auth"]) && has("client auth");
+    if signer == CLIENT {
+        return if client_usages {
+            Ok(())
+        } else {
+            Err("usages did not match [client auth]".to_owned())
+        };
+    }
+    if requested.organizations != ["system:nodes"] {
+        return Err("organization is not exactly [system:nodes]".to_owned());
+    }
+    if !requested.common_name.starts_with("system:node:") {
+        return Err("common name does not start with system:node:".to_owned());
+    }
+    if signer == KUBELET_CLIENT {
+        if names > 0 {
+            return Err("DNS and IP names are not allowed in client certificates".to_owned());
+        }
+        return if client_usages {
+            Ok(())
+        } else {
+            Err("usages did not match [client auth]".to_owned())
+        };
+    }
+    if names == 0 {
+        return Err("at least one DNS or IP name is required".to_owned());
+    }
+    if request.spec.username.as_deref() != Some(requested.common_name.as_str()) {
+        return Err("common name is not the requestor's".to_owned());
+    }
+    if only(&["key encipherment", "digital signature", "server auth"]) && has("server auth") {
+        Ok(())
+    } else {
+        Err("usages did not match [server auth]".to_owned())
+    }
 }

@@ -1,144 +1,128 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Node;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use serde_json::json;
-use timonel_client::SeededRng;
 
-use super::plan::{Action, Observed, plan};
-use super::{parse, sign};
-use crate::SigningCa;
+use super::plan::{CLIENT, KUBELET_CLIENT, KUBELET_SERVING};
+use super::request::Requested;
+use super::*;
 
-fn request_pem(common_name: &str, names: &[&str]) -> String {
-    let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, common_name);
-    params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
-    params
-        .serialize_request(&KeyPair::generate().unwrap())
-        .unwrap()
-        .pem()
-        .unwrap()
+fn now() -> Timestamp {
+    "2026-01-01T12:00:00Z".parse().unwrap()
 }
 
-fn observed(signer: &str, user: &str, group: &str, usage: &str, names: &[&str], approved: bool) -> Observed {
-    use base64::Engine as _;
-    let pem = request_pem("system:node:node-1", names);
-    let conditions = if approved {
-        json!([{"type": "Approved", "status": "True"}])
-    } else {
-        json!([])
-    };
-    let request = json!({
-        "metadata": {"name": "csr"},
-        "spec": {
-            "signerName": signer, "username": user, "groups": [group], "usages": ["digital signature", usage],
-            "request": base64::engine::general_purpose::STANDARD.encode(&pem),
-        },
-        "status": {"conditions": conditions},
-    });
-    let node: Node = serde_json::from_value(json!({"metadata": {"name": "node-1"}, "status": {"addresses": [
-        {"type": "InternalIP", "address": "10.10.0.11"}, {"type": "Hostname", "address": "node-1"},
-    ]}}))
+fn observed(signer: &str, usage: &str, conditions: &[&str], requested: Requested) -> Observed {
+    let conditions: Vec<_> = conditions
+        .iter()
+        .map(|kind| json!({"type": kind, "status": "True"}))
+        .collect();
+    let request: CertificateSigningRequest = serde_json::from_value(json!({
+        "metadata": {"name": "a", "creationTimestamp": "2026-01-01T11:59:00Z"},
+        "spec": {"request": "", "signerName": signer, "username": "system:node:n1", "usages": ["digital signature", usage]},
+        "status": {"conditions": conditions}}))
     .unwrap();
     Observed {
-        request: Arc::new(serde_json::from_value(request).unwrap()),
-        contents: parse::parse(pem.as_bytes()),
-        node: Some(Arc::new(node)),
+        request: Arc::new(request),
+        requested: Ok(requested),
+        may_ask: true,
+        node_names: BTreeSet::from(["n1".to_owned(), "10.0.0.1".to_owned()]),
         can_sign: true,
-        longest: Duration::from_secs(3600),
+        duration: Duration::from_secs(3600),
     }
 }
 
-const CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
-const SERVING: &str = "kubernetes.io/kubelet-serving";
+fn node(dns: &[&str], addresses: &[&str]) -> Requested {
+    Requested {
+        common_name: "system:node:n1".to_owned(),
+        organizations: vec!["system:nodes".to_owned()],
+        dns_names: dns.iter().map(|&name| name.to_owned()).collect(),
+        addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        other_names: 0,
+    }
+}
 
-#[test]
-fn a_bootstrapping_node_is_approved_and_a_stranger_is_not() {
-    let plan_for = |user, group| plan(&observed(CLIENT, user, group, "client auth", &[], false)).actions;
-    assert!(matches!(
-        plan_for("system:bootstrap:abc", "system:bootstrappers")[..],
-        [Action::Approve { .. }]
-    ));
-    assert!(matches!(
-        plan_for("system:node:node-1", "system:nodes")[..],
-        [Action::Approve { .. }]
-    ));
-    assert!(plan_for("system:node:node-2", "system:nodes").is_empty());
-    assert!(plan_for("mallory", "system:authenticated").is_empty());
+#[track_caller]
+fn check(observed: &Observed, expected: &[Because]) {
+    assert_eq!(plan(observed, now()).because, expected);
 }
 
 #[test]
-fn a_serving_certificate_is_for_the_nodes_own_names_only() {
-    let plan_for = |names| {
-        plan(&observed(
-            SERVING,
-            "system:node:node-1",
-            "system:nodes",
-            "server auth",
-            names,
-            false,
-        ))
-        .actions
-    };
-    assert!(matches!(
-        plan_for(&["node-1", "10.10.0.11"])[..],
-        [Action::Approve { .. }]
-    ));
-    assert!(plan_for(&["node-1", "10.10.0.1"]).is_empty());
-    assert!(plan_for(&["kubernetes.default"]).is_empty());
+fn a_bootstrapping_node_is_approved_and_then_signed() {
+    check(
+        &observed(KUBELET_CLIENT, "client auth", &[], node(&[], &[])),
+        &[Because::RequestorMayAsk],
+    );
+    check(
+        &observed(KUBELET_CLIENT, "client auth", &["Approved"], node(&[], &[])),
+        &[Because::Approved],
+    );
 }
 
 #[test]
-fn an_approved_request_is_signed_as_asked() {
-    let observed = observed(
-        SERVING,
-        "system:node:node-1",
-        "system:nodes",
-        "server auth",
-        &["node-1", "10.10.0.11"],
-        true,
+fn whoever_may_not_ask_waits_for_a_person() {
+    let mut asked = observed(KUBELET_CLIENT, "client auth", &[], node(&[], &[]));
+    asked.may_ask = false;
+    check(&asked, &[]);
+    check(&observed(CLIENT, "client auth", &[], node(&[], &[])), &[]);
+}
+
+#[test]
+fn a_serving_certificate_holds_only_the_nodes_own_names() {
+    check(
+        &observed(KUBELET_SERVING, "server auth", &[], node(&["n1"], &["10.0.0.1"])),
+        &[Because::NamesAreTheNodes],
     );
-    let actions = plan(&observed).actions;
-    let [Action::Sign { usages, duration }] = &actions[..] else {
-        panic!("{actions:?}")
-    };
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca = SigningCa {
-        cert_pem: params.self_signed(&key).unwrap().pem(),
-        key_pem: key.serialize_pem(),
-    };
-    let now: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
-    let pem = sign::sign(
-        &ca,
-        &observed.request.spec.request.0,
-        usages,
-        *duration,
-        now,
-        &SeededRng::new(1),
-    )
-    .unwrap();
-    let (_, pem) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).unwrap();
-    let certificate = pem.parse_x509().unwrap();
-    assert_eq!(
-        certificate.subject().to_string(),
-        "CN=system:node:node-1, O=system:nodes"
+    check(
+        &observed(KUBELET_SERVING, "server auth", &[], node(&["n1"], &["10.0.0.2"])),
+        &[],
     );
-    assert_eq!(certificate.validity().not_after.timestamp(), now.as_second() + 3600);
-    assert!(certificate.extended_key_usage().unwrap().unwrap().value.server_auth);
-    assert_eq!(
-        certificate
-            .subject_alternative_name()
-            .unwrap()
-            .unwrap()
-            .value
-            .general_names
-            .len(),
-        2
+    check(
+        &observed(KUBELET_SERVING, "server auth", &[], node(&["kubernetes"], &[])),
+        &[],
     );
-    assert!(!certificate.is_ca());
+}
+
+#[test]
+fn what_its_signer_does_not_sign_fails_though_it_was_approved() {
+    check(
+        &observed(KUBELET_CLIENT, "server auth", &["Approved"], node(&[], &[])),
+        &[Because::NotForThisSigner],
+    );
+    check(
+        &observed(KUBELET_CLIENT, "client auth", &["Approved"], node(&["n1"], &[])),
+        &[Because::NotForThisSigner],
+    );
+    let mut admin = node(&[], &[]);
+    admin.organizations = vec!["system:masters".to_owned()];
+    check(
+        &observed(KUBELET_CLIENT, "client auth", &["Approved"], admin),
+        &[Because::NotForThisSigner],
+    );
+}
+
+#[test]
+fn decided_requests_go_after_an_hour() {
+    let mut denied = observed(KUBELET_CLIENT, "client auth", &["Denied"], node(&[], &[]));
+    check(&denied, &[]);
+    let request = Arc::make_mut(&mut denied.request);
+    request.metadata.creation_timestamp = serde_json::from_value(json!("2026-01-01T10:59:00Z")).unwrap();
+    check(&denied, &[Because::Stale]);
+}
+
+#[test]
+fn a_request_is_read_as_it_was_made_and_its_certificate_says_what_was_asked() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["n1".to_owned(), "10.0.0.1".to_owned()]).unwrap();
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "system:node:n1");
+    params
+        .distinguished_name
+        .push(rcgen::DnType::OrganizationName, "system:nodes");
+    let pem = params.serialize_request(&key).unwrap().pem().unwrap();
+    assert_eq!(Requested::parse(pem.as_bytes()), Ok(node(&["n1"], &["10.0.0.1"])));
+    assert!(Requested::parse(b"nonsense").is_err());
 }

@@ -54,7 +54,7 @@ fn every_state_settles() {
             for leaving in [false, true] {
                 let mut observed = owned_by(&states);
                 observed.meta.finalizers = finalizers.clone();
-                observed.meta.deletion_timestamp = leaving.then(|| Time(jiff::Timestamp::UNIX_EPOCH));
+                observed.meta.deletion_timestamp = leaving.then_some(Time(jiff::Timestamp::UNIX_EPOCH));
                 let first = plan(&observed);
                 // A deletion is a first step; what its finalizers ask for is the next.
                 if matches!(first.actions.as_slice(), [Action::Delete(_)]) {
@@ -103,7 +103,7 @@ fn the_graph_follows_owner_references() {
         ..ObjectMeta::default()
     };
     assert!(graph.change(&key, None, Some(&owned)));
-    assert_eq!(graph.dependents("rs"), [key.clone()]);
+    assert_eq!(graph.dependents("rs"), std::slice::from_ref(&key));
     let free = ObjectMeta {
         owner_references: None,
         ..owned.clone()

@@ -32,9 +32,7 @@ pub(crate) struct Observed {
 impl ReplicaSets {
     pub(super) fn observe_now(&self, key: &ObjectKey) -> Option<Observed> {
         let caches = &self.context.caches;
-        let Some(set) = caches.replica_sets.get(key) else {
-            return None;
-        };
+        let set = caches.replica_sets.get(key)?;
         let uid = owner::uid(&set.metadata);
         let selector = LabelSelector::from_optional(set.spec.as_ref().map(|spec| &spec.selector));
         let in_namespace = caches.pods.list_in(&key.namespace);
