@@ -17,7 +17,7 @@ use super::metrics::Metrics;
 use super::negotiate::{self, Shape};
 use super::request::RequestInfo;
 use super::respond::{self, Style};
-use super::{options, watch};
+use super::{options, protobuf, watch};
 use crate::authn::{Authenticator, impersonation};
 use crate::authz::Attributes;
 use crate::kubelet_proxy::{Call, KubeletProxy};
@@ -159,6 +159,11 @@ impl Front {
         }
         match info.path.trim_end_matches('/') {
             "/metrics" => Ok(self.metrics.render(&self.registry.caches)),
+            "/openid/v1/jwks" => Ok(json_document("application/jwk-set+json", &self.authenticator.jwks())),
+            "/.well-known/openid-configuration" => Ok(json_document(
+                "application/json",
+                &self.authenticator.openid_configuration(),
+            )),
             _ => self.documents(info, &parts.headers),
         }
     }
@@ -361,6 +366,7 @@ pub(super) fn decode_body(headers: &HeaderMap, bytes: &[u8]) -> Result<Decoded, 
     let result = match media_type(headers) {
         "" | "application/json" => decode::json(bytes),
         "application/yaml" | "text/yaml" | "application/x-yaml" => decode::yaml(bytes),
+        "application/vnd.kubernetes.protobuf" => return protobuf::decode(bytes),
         _ => return Err(ApiError::unsupported_media_type()),
     };
     result.map_err(|error| ApiError::bad_request(error.to_string()))
@@ -386,6 +392,13 @@ fn patch_kind(headers: &HeaderMap) -> Result<PatchKind, ApiError> {
             ));
         }
     })
+}
+
+/// One of the documents by which others learn to verify service-account tokens.
+fn json_document(media_type: &'static str, value: &Value) -> Response<Body> {
+    let mut response = Response::new(body::full(value.to_string()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
 }
 
 /// An answer without a body.

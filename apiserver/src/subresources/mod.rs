@@ -13,6 +13,7 @@ use timonel_api::decode::Decoded;
 use crate::authn::{self, Authenticator};
 use crate::authz;
 use crate::error::ApiError;
+use crate::security::{Act, Operation};
 use crate::registry::{Answer, Caller, Registry, Target, WriteOptions, accept_as};
 
 pub(crate) use narrow::narrow;
@@ -45,7 +46,16 @@ pub(crate) async fn create(
     let Some(subresource) = target.subresource else {
         return Err(ApiError::NoSuchPath);
     };
-    let value = accept_as(subresource.group, subresource.version, subresource.kind, body, options, caller)?;
+    let mut value = accept_as(subresource.group, subresource.version, subresource.kind, body, options, caller)?;
+    // NodeRestriction decides here which tokens and evictions a node may ask for.
+    let act = Act {
+        caller,
+        operation: Operation::Create,
+        dry_run: options.dry_run,
+        old: None,
+    };
+    registry.mutate(target, &act, Some(&mut value)).await?;
+    let _permit = registry.admit(target, &act, Some(&mut value)).await?;
     match subresource.name {
         "binding" => binding::bind(registry, target, &value, options, caller).await,
         "eviction" => eviction::evict(registry, target, &value, options, caller).await,
