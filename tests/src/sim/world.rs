@@ -240,6 +240,7 @@ impl World {
                 let config = controllers::Config {
                     timings: controllers::Timings::lab(),
                     cluster_cidr: "10.244.0.0/16".parse().ok(),
+                    root_ca_pem: Some("simulated".to_owned()),
                     ..controllers::Config::default()
                 };
                 tokio::spawn(async move { drop(controllers::run(config, deps, token).await) });
