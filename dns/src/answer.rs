@@ -30,7 +30,9 @@ pub fn answer(zone: &Zone, request: &Message) -> Outcome {
     response.add_queries(request.queries.iter().cloned());
     if let Some(asked) = &request.edns {
         let mut edns = hickory_proto::op::Edns::new();
-        edns.set_max_payload(1232).set_version(0).set_dnssec_ok(asked.flags().dnssec_ok);
+        edns.set_max_payload(1232)
+            .set_version(0)
+            .set_dnssec_ok(asked.flags().dnssec_ok);
         response.set_edns(edns);
     }
     if request.metadata.message_type != MessageType::Query || request.metadata.op_code != OpCode::Query {
@@ -43,9 +45,13 @@ pub fn answer(zone: &Zone, request: &Message) -> Outcome {
     };
     let name = query.name().to_lowercase().to_ascii().trim_end_matches('.').to_owned();
     if let Some(ip) = reversed(&name) {
-        let Some(names) = zone.ptr.get(&ip) else { return Outcome::Foreign };
+        let Some(names) = zone.ptr.get(&ip) else {
+            return Outcome::Foreign;
+        };
         if matches!(query.query_type(), RecordType::PTR | RecordType::ANY) {
-            response.answers.extend(names.iter().filter_map(|n| record(query, RData::PTR(PTR(full(n)?)))));
+            response
+                .answers
+                .extend(names.iter().filter_map(|n| record(query, RData::PTR(PTR(full(n)?)))));
         }
         return Outcome::Answer(Box::new(response));
     }
@@ -68,16 +74,26 @@ fn look_up(zone: &Zone, query: &Query, name: &str, response: &mut Message) -> bo
     let wants = |record: RecordType| kind == record || kind == RecordType::ANY;
     let mut found = name == zone.domain || zone.inner.contains(name);
     if let Some(other) = zone.cname.get(name) {
-        response.answers.extend(full(other).and_then(|n| record(query, RData::CNAME(CNAME(n)))));
+        response
+            .answers
+            .extend(full(other).and_then(|n| record(query, RData::CNAME(CNAME(n)))));
         // Where the other name is ours too, its addresses come along.
         if let (Some(addresses), Some(owner)) = (zone.a.get(other), full(other)) {
-            let records = addresses.iter().map(|ip| Record::from_rdata(owner.clone(), TTL, RData::A(A(*ip))));
+            let records = addresses
+                .iter()
+                .map(|ip| Record::from_rdata(owner.clone(), TTL, RData::A(A(*ip))));
             response.answers.extend(records);
         }
         return true;
     }
     if wants(RecordType::A) {
-        response.answers.extend(zone.a.get(name).into_iter().flatten().filter_map(|ip| record(query, RData::A(A(*ip)))));
+        response.answers.extend(
+            zone.a
+                .get(name)
+                .into_iter()
+                .flatten()
+                .filter_map(|ip| record(query, RData::A(A(*ip)))),
+        );
         if let Some(ip) = pod_address(zone, name) {
             response.answers.extend(record(query, RData::A(A(ip))));
         }
@@ -86,16 +102,25 @@ fn look_up(zone: &Zone, query: &Query, name: &str, response: &mut Message) -> bo
     if wants(RecordType::SRV) {
         for target in zone.srv.get(name).into_iter().flatten() {
             let Some(host) = full(&target.host) else { continue };
-            let weight = u16::try_from(100 / zone.srv.get(name).map_or(1, |all| all.len().max(1))).unwrap_or(0).max(1);
-            response.answers.extend(record(query, RData::SRV(SRV::new(0, weight, target.port, host.clone()))));
+            let weight = u16::try_from(100 / zone.srv.get(name).map_or(1, |all| all.len().max(1)))
+                .unwrap_or(0)
+                .max(1);
+            response.answers.extend(record(
+                query,
+                RData::SRV(SRV::new(0, weight, target.port, host.clone())),
+            ));
             for ip in zone.a.get(&target.host).into_iter().flatten() {
-                response.additionals.push(Record::from_rdata(host.clone(), TTL, RData::A(A(*ip))));
+                response
+                    .additionals
+                    .push(Record::from_rdata(host.clone(), TTL, RData::A(A(*ip))));
             }
         }
     }
     if wants(RecordType::TXT) {
         let text = zone.txt.get(name).cloned();
-        response.answers.extend(text.and_then(|t| record(query, RData::TXT(TXT::new(vec![t])))));
+        response
+            .answers
+            .extend(text.and_then(|t| record(query, RData::TXT(TXT::new(vec![t])))));
     }
     if name == zone.domain && wants(RecordType::SOA) {
         response.answers.extend(authority(zone));
@@ -107,7 +132,9 @@ fn look_up(zone: &Zone, query: &Query, name: &str, response: &mut Message) -> bo
 fn pod_address(zone: &Zone, name: &str) -> Option<Ipv4Addr> {
     let rest = name.strip_suffix(&zone.domain)?.strip_suffix(".pod.")?;
     let (dashed, namespace) = rest.split_once('.')?;
-    zone.namespaces.contains(namespace).then(|| dashed.replace('-', ".").parse().ok())?
+    zone.namespaces
+        .contains(namespace)
+        .then(|| dashed.replace('-', ".").parse().ok())?
 }
 
 /// Reads `4.3.2.1.in-addr.arpa`.
@@ -128,7 +155,10 @@ fn record(query: &Query, data: RData) -> Option<Record> {
 }
 
 fn authority(zone: &Zone) -> Option<Record> {
-    let (server, contact) = (full(&format!("ns.dns.{}", zone.domain))?, full(&format!("hostmaster.{}", zone.domain))?);
+    let (server, contact) = (
+        full(&format!("ns.dns.{}", zone.domain))?,
+        full(&format!("hostmaster.{}", zone.domain))?,
+    );
     let soa = SOA::new(server, contact, 1, 7200, 1800, 86400, TTL);
     Some(Record::from_rdata(full(&zone.domain)?, TTL, RData::SOA(soa)))
 }

@@ -60,7 +60,10 @@ pub enum Error {
 /// When an address cannot be listened on.
 pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> Result<(), Error> {
     let (publish, zone) = watch::channel(None);
-    let responder = Responder { zone, forward: config.forward.clone().into() };
+    let responder = Responder {
+        zone,
+        forward: config.forward.clone().into(),
+    };
     for &address in &config.listen {
         let failed = |source| Error::Listen { address, source };
         let socket = UdpSocket::bind(address).await.map_err(failed)?;
@@ -79,8 +82,11 @@ pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> Res
     let mut slice_changes = slices.changes();
     loop {
         if namespaces.has_synced() && services.has_synced() && slices.has_synced() {
-            let observed =
-                Observed { namespaces: namespaces.list(), services: services.list(), slices: slices.list() };
+            let observed = Observed {
+                namespaces: namespaces.list(),
+                services: services.list(),
+                slices: slices.list(),
+            };
             publish.send_replace(Some(Arc::new(plan(&observed, &config.domain))));
         }
         tokio::select! {

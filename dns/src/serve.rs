@@ -41,7 +41,9 @@ impl Responder {
             message
         };
         let zone = self.zone.borrow().clone();
-        let Some(zone) = zone else { return refuse(ResponseCode::ServFail).to_vec().ok() };
+        let Some(zone) = zone else {
+            return refuse(ResponseCode::ServFail).to_vec().ok();
+        };
         let response = match answer(&zone, &request) {
             Outcome::Answer(message) => *message,
             Outcome::Foreign if self.forward.is_empty() => refuse(ResponseCode::Refused),
@@ -98,7 +100,9 @@ pub(crate) async fn udp(socket: UdpSocket, responder: Responder, shutdown: Cance
     let (socket, slots) = (Arc::new(socket), Arc::new(Semaphore::new(MAX_ASKED)));
     let mut buffer = vec![0; 4096];
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            return;
+        };
         let (length, from) = tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
@@ -125,7 +129,9 @@ pub(crate) async fn udp(socket: UdpSocket, responder: Responder, shutdown: Cance
 pub(crate) async fn tcp(listener: TcpListener, responder: Responder, shutdown: CancellationToken) {
     let slots = Arc::new(Semaphore::new(MAX_ASKED));
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            return;
+        };
         let accepted = tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
@@ -140,7 +146,9 @@ pub(crate) async fn tcp(listener: TcpListener, responder: Responder, shutdown: C
         tokio::spawn(async move {
             let _slot = slot;
             while let Ok(Ok(question)) = timeout(IDLE, read_framed(&mut stream)).await {
-                let Some(bytes) = responder.respond(&question, false).await else { return };
+                let Some(bytes) = responder.respond(&question, false).await else {
+                    return;
+                };
                 if write_framed(&mut stream, &bytes).await.is_err() {
                     return;
                 }

@@ -57,7 +57,10 @@ impl Zone {
     fn service(&mut self, port: &str, protocol: &str, below: &str, host: &str, number: i32) {
         if let (Ok(number), false) = (u16::try_from(number), port.is_empty()) {
             let name = format!("_{port}._{}.{below}", protocol.to_lowercase());
-            self.srv.entry(name.clone()).or_default().insert(Target { host: host.to_owned(), port: number });
+            self.srv.entry(name.clone()).or_default().insert(Target {
+                host: host.to_owned(),
+                port: number,
+            });
             self.exists(&name);
         }
     }
@@ -75,7 +78,10 @@ impl Zone {
 
 /// Computes the records of `domain`.
 pub fn plan(observed: &Observed, domain: &str) -> Zone {
-    let mut zone = Zone { domain: domain.to_lowercase(), ..Zone::default() };
+    let mut zone = Zone {
+        domain: domain.to_lowercase(),
+        ..Zone::default()
+    };
     let version = format!("dns-version.{}", zone.domain);
     zone.txt.insert(version.clone(), "1.1.0".to_owned());
     zone.exists(&version);
@@ -88,7 +94,11 @@ pub fn plan(observed: &Observed, domain: &str) -> Zone {
     }
     let mut slices: BTreeMap<(&str, &str), Vec<&EndpointSlice>> = BTreeMap::new();
     for slice in observed.slices.iter().filter(|slice| slice.address_type == "IPv4") {
-        let service = slice.metadata.labels.as_ref().and_then(|l| l.get("kubernetes.io/service-name"));
+        let service = slice
+            .metadata
+            .labels
+            .as_ref()
+            .and_then(|l| l.get("kubernetes.io/service-name"));
         if let (Some(service), Some(namespace)) = (service, slice.metadata.namespace.as_deref()) {
             slices.entry((namespace, service)).or_default().push(slice);
         }
@@ -109,7 +119,8 @@ fn plan_service(zone: &mut Zone, service: &Service, slices: &[&EndpointSlice], f
     let Some(spec) = &service.spec else { return };
     if spec.type_.as_deref() == Some("ExternalName") {
         if let Some(other) = &spec.external_name {
-            zone.cname.insert(full.to_owned(), other.trim_end_matches('.').to_lowercase());
+            zone.cname
+                .insert(full.to_owned(), other.trim_end_matches('.').to_lowercase());
             zone.exists(full);
         }
         return;
@@ -127,7 +138,10 @@ fn plan_service(zone: &mut Zone, service: &Service, slices: &[&EndpointSlice], f
     for slice in slices {
         for endpoint in slice.endpoints.iter().flatten().filter(|e| unready_too || is_ready(e)) {
             for ip in endpoint.addresses.iter().filter_map(|a| a.parse::<Ipv4Addr>().ok()) {
-                let label = endpoint.hostname.clone().unwrap_or_else(|| ip.to_string().replace('.', "-"));
+                let label = endpoint
+                    .hostname
+                    .clone()
+                    .unwrap_or_else(|| ip.to_string().replace('.', "-"));
                 let host = format!("{}.{full}", label.to_lowercase());
                 zone.address(full, ip);
                 zone.address(&host, ip);

@@ -1,6 +1,6 @@
 //! The node's kernel, as a port: the real one runs `nft` and `ip`.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use async_trait::async_trait;
@@ -50,10 +50,10 @@ pub trait Dataplane: Send + Sync + std::fmt::Debug + 'static {
     async fn ip_output(&self, arguments: &[&str]) -> Result<String, DataplaneError>;
 
     /// Writes a file, whole or not at all, where it differs; says whether it did.
-    async fn write(&self, path: &Path, text: &str) -> Result<bool, DataplaneError>;
+    async fn write(&self, path: PathBuf, text: String) -> Result<bool, DataplaneError>;
 
     /// Says whether a file is there.
-    async fn exists(&self, path: &Path) -> bool;
+    async fn exists(&self, path: PathBuf) -> bool;
 }
 
 /// This machine.
@@ -110,16 +110,16 @@ impl Dataplane for LinuxDataplane {
         Self::feed("ip", arguments, "").await
     }
 
-    async fn write(&self, path: &Path, text: &str) -> Result<bool, DataplaneError> {
+    async fn write(&self, path: PathBuf, text: String) -> Result<bool, DataplaneError> {
         let failed = |source| DataplaneError::Write {
             path: path.display().to_string(),
             source,
         };
-        if tokio::fs::read_to_string(path).await.is_ok_and(|old| old == text) {
+        if tokio::fs::read_to_string(&path).await.is_ok_and(|old| old == text) {
             return Ok(false);
         }
         if path.starts_with("/proc") {
-            tokio::fs::write(path, text).await.map_err(failed)?;
+            tokio::fs::write(&path, text).await.map_err(failed)?;
             return Ok(true);
         }
         if let Some(folder) = path.parent() {
@@ -127,11 +127,11 @@ impl Dataplane for LinuxDataplane {
         }
         let new = path.with_extension("new");
         tokio::fs::write(&new, text).await.map_err(failed)?;
-        tokio::fs::rename(&new, path).await.map_err(failed)?;
+        tokio::fs::rename(&new, &path).await.map_err(failed)?;
         Ok(true)
     }
 
-    async fn exists(&self, path: &Path) -> bool {
+    async fn exists(&self, path: PathBuf) -> bool {
         tokio::fs::try_exists(path).await.unwrap_or(false)
     }
 }

@@ -94,7 +94,9 @@ pub async fn run(config: Config, deps: Deps, shutdown: CancellationToken) -> Res
     let mut nodes = caches.nodes.changes();
 
     let mut network = Network::new(Arc::clone(&deps.dataplane), config.network.clone());
-    network.prepare().await.map_err(Error::Prepare)?;
+    network::prepare(Arc::clone(&deps.dataplane))
+        .await
+        .map_err(Error::Prepare)?;
 
     // The pod network does not wait for services: the node is not Ready before its pods have addresses.
     let mut loaded: Option<RuleSet> = None;

@@ -1,6 +1,9 @@
-//! The command line.
+//! The command line. Flags have upstream's names where they mean what upstream's mean.
 
-use clap::Parser;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, ValueEnum};
 
 use crate::lab::{ImageCommand, LabCommand};
 
@@ -8,6 +11,22 @@ use crate::lab::{ImageCommand, LabCommand};
 #[derive(Debug, Parser)]
 #[command(name = "timonel", version, about, propagate_version = true)]
 pub enum Command {
+    /// Runs the control plane in one process: API server, scheduler and controllers.
+    Server(Box<ServerArgs>),
+    /// Runs a node: kubelet, service proxy and DNS, over a containerd that runs already.
+    Agent(Box<AgentArgs>),
+    /// Runs the API server alone.
+    Apiserver(Box<ApiserverArgs>),
+    /// Runs the scheduler alone.
+    Scheduler(ControllerArgs),
+    /// Runs the controllers alone.
+    ControllerManager(ControllerManagerArgs),
+    /// Runs the kubelet alone.
+    Kubelet(KubeletArgs),
+    /// Runs the service proxy alone.
+    Proxy(ProxyArgs),
+    /// Runs the DNS alone.
+    Dns(DnsArgs),
     /// Runs a cluster of several machines on this one.
     Lab {
         /// What to do.
@@ -20,4 +39,200 @@ pub enum Command {
         #[command(subcommand)]
         command: ImageCommand,
     },
+    /// Prints the version.
+    Version,
+}
+
+/// The store's engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum StoreEngine {
+    /// A B-tree in one file.
+    #[default]
+    Redb,
+    /// A log-structured tree.
+    Sled,
+}
+
+/// The API server's flags.
+#[derive(Debug, Args)]
+pub struct ApiserverArgs {
+    /// Where the store, the keys and the kubeconfigs are.
+    #[arg(long, default_value = "/var/lib/timonel/server")]
+    pub data_dir: PathBuf,
+    /// Where to listen.
+    #[arg(long, default_value = "0.0.0.0")]
+    pub bind_address: IpAddr,
+    /// The port to listen on; 0 takes a free one.
+    #[arg(long, default_value_t = 6443)]
+    pub secure_port: u16,
+    /// The address under which nodes and pods reach this server; by default the one it listens on, or that of the
+    /// default route.
+    #[arg(long)]
+    pub advertise_address: Option<Ipv4Addr>,
+    /// Further names and addresses that the server's certificate is good for.
+    #[arg(long, value_delimiter = ',')]
+    pub tls_san: Vec<String>,
+    /// Where services get their addresses.
+    #[arg(long, default_value = "10.96.0.0/12")]
+    pub service_cluster_ip_range: String,
+    /// The cluster's DNS domain.
+    #[arg(long, default_value = "cluster.local")]
+    pub cluster_domain: String,
+    /// The store's engine; fixed once the store exists.
+    #[arg(long, value_enum, default_value_t)]
+    pub store_engine: StoreEngine,
+    /// A token with which nodes may join: `[a-z0-9]{6}.[a-z0-9]{16}`.
+    #[arg(long, env = "TIMONEL_BOOTSTRAP_TOKEN", hide_env_values = true)]
+    pub bootstrap_token: Option<String>,
+}
+
+/// The control plane's flags.
+#[derive(Debug, Args)]
+pub struct ServerArgs {
+    /// The API server's.
+    #[command(flatten)]
+    pub api: ApiserverArgs,
+    /// Where pods get their addresses: each node gets a part.
+    #[arg(long, default_value = "10.244.0.0/16")]
+    pub cluster_cidr: String,
+    /// The address of the cluster's DNS.
+    #[arg(long, default_value = "10.96.0.10")]
+    pub cluster_dns: Ipv4Addr,
+    /// Shorten the control plane's timings, so that the loss of a node plays out in seconds.
+    #[arg(long)]
+    pub lab_timings: bool,
+}
+
+/// How a component reaches the API server.
+#[derive(Debug, Args)]
+pub struct ControllerArgs {
+    /// The credentials and the server's address.
+    #[arg(long)]
+    pub kubeconfig: PathBuf,
+    /// Work only while holding the component's lease.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub leader_elect: bool,
+}
+
+/// The controllers' flags.
+#[derive(Debug, Args)]
+pub struct ControllerManagerArgs {
+    /// The common ones.
+    #[command(flatten)]
+    pub common: ControllerArgs,
+    /// Where pods get their addresses.
+    #[arg(long, default_value = "10.244.0.0/16")]
+    pub cluster_cidr: String,
+    /// The certificate that signs nodes' certificates.
+    #[arg(long, requires = "cluster_signing_key_file")]
+    pub cluster_signing_cert_file: Option<PathBuf>,
+    /// Its key.
+    #[arg(long, requires = "cluster_signing_cert_file")]
+    pub cluster_signing_key_file: Option<PathBuf>,
+    /// The certificate that pods verify the API server by.
+    #[arg(long)]
+    pub root_ca_file: Option<PathBuf>,
+    /// Shorten the timings.
+    #[arg(long)]
+    pub lab_timings: bool,
+}
+
+/// What a node says about itself.
+#[derive(Debug, Args)]
+pub struct NodeArgs {
+    /// The node's name; the host's by default.
+    #[arg(long, visible_alias = "hostname-override")]
+    pub node_name: Option<String>,
+    /// The address under which other nodes reach it; that of the default route by default.
+    #[arg(long)]
+    pub node_ip: Option<IpAddr>,
+    /// containerd's socket.
+    #[arg(long, default_value = "/run/containerd/containerd.sock")]
+    pub container_runtime_endpoint: PathBuf,
+    /// Where pods' volumes are.
+    #[arg(long, default_value = "/var/lib/kubelet")]
+    pub root_dir: PathBuf,
+    /// The address of the cluster's DNS.
+    #[arg(long, default_value = "10.96.0.10")]
+    pub cluster_dns: Ipv4Addr,
+    /// The cluster's DNS domain.
+    #[arg(long, default_value = "cluster.local")]
+    pub cluster_domain: String,
+    /// Labels for the node when it registers: `key=value,...`.
+    #[arg(long, value_delimiter = ',')]
+    pub node_labels: Vec<String>,
+    /// Taints for the node when it registers: `key=value:Effect,...`.
+    #[arg(long, value_delimiter = ',')]
+    pub register_with_taints: Vec<String>,
+    /// Shorten the timings.
+    #[arg(long)]
+    pub lab_timings: bool,
+}
+
+/// A node's flags.
+#[derive(Debug, Args)]
+pub struct AgentArgs {
+    /// The API server's URL.
+    #[arg(long)]
+    pub server: String,
+    /// The token to join with; not needed once the node has its certificate.
+    #[arg(long, env = "TIMONEL_TOKEN", hide_env_values = true, default_value = "")]
+    pub token: String,
+    /// The certificate that the server is verified by.
+    #[arg(long)]
+    pub certificate_authority: PathBuf,
+    /// Where the node's own keys are.
+    #[arg(long, default_value = "/var/lib/timonel/agent")]
+    pub data_dir: PathBuf,
+    /// Resolvers for names outside the cluster.
+    #[arg(long, value_delimiter = ',')]
+    pub dns_forward: Vec<SocketAddr>,
+    /// The node.
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+/// The kubelet's flags.
+#[derive(Debug, Args)]
+pub struct KubeletArgs {
+    /// The credentials and the server's address.
+    #[arg(long)]
+    pub kubeconfig: PathBuf,
+    /// The certificate that the kubelet's own clients (the API server) are verified by.
+    #[arg(long)]
+    pub client_ca_file: PathBuf,
+    /// The node.
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+/// The proxy's flags.
+#[derive(Debug, Args)]
+pub struct ProxyArgs {
+    /// The credentials and the server's address.
+    #[arg(long)]
+    pub kubeconfig: PathBuf,
+    /// The node's name; the host's by default.
+    #[arg(long, visible_alias = "hostname-override")]
+    pub node_name: Option<String>,
+    /// Service addresses that a program on this node serves itself.
+    #[arg(long, value_delimiter = ',')]
+    pub served_here: Vec<Ipv4Addr>,
+}
+
+/// The DNS's flags.
+#[derive(Debug, Args)]
+pub struct DnsArgs {
+    /// The credentials and the server's address.
+    #[arg(long)]
+    pub kubeconfig: PathBuf,
+    /// Where to listen, over UDP and TCP.
+    #[arg(long, value_delimiter = ',', default_value = "127.0.0.1:53")]
+    pub listen: Vec<SocketAddr>,
+    /// The cluster's DNS domain.
+    #[arg(long, default_value = "cluster.local")]
+    pub cluster_domain: String,
+    /// Resolvers for names outside the cluster.
+    #[arg(long, value_delimiter = ',')]
+    pub dns_forward: Vec<SocketAddr>,
 }

@@ -1,14 +1,20 @@
 //! The `timonel` binary: a cluster's parts, together or each alone, and a lab to run them in.
 //!
 //! ```text
-//! args -> run -+- lab        machines of namespaces on this host
-//!              +- image      container images on the lab's nodes
+//! args -> run -+- server        API server + scheduler + controllers    control_plane
+//!              +- agent         kubelet + service proxy + DNS           agent
+//!              +- apiserver, scheduler, controller-manager, kubelet, proxy, dns: each alone
+//!              +- lab           machines of namespaces on this host
+//!              +- image         container images on the lab's nodes
 //! ```
 
+mod agent;
 pub mod args;
+mod control_plane;
 pub mod lab;
+mod process;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use args::Command;
@@ -23,16 +29,27 @@ pub fn run(command: Command) -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .try_init();
-    let done = match command {
-        Command::Lab { command } => lab::run(command).map_err(anyhow::Error::from),
-        Command::Image { command } => lab::image(command).map_err(anyhow::Error::from),
-    };
-    match done {
+    match carry_out(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            use std::io::Write;
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn carry_out(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Server(args) => process::run(|shutdown| control_plane::server(*args, shutdown)),
+        Command::Agent(args) => process::run(|shutdown| agent::agent(*args, shutdown)),
+        Command::Apiserver(args) => process::run(|shutdown| control_plane::apiserver(*args, shutdown)),
+        Command::Scheduler(args) => process::run(|shutdown| control_plane::scheduler(args, shutdown)),
+        Command::ControllerManager(args) => process::run(|shutdown| control_plane::controller_manager(args, shutdown)),
+        Command::Kubelet(args) => process::run(|shutdown| agent::kubelet(args, shutdown)),
+        Command::Proxy(args) => process::run(|shutdown| agent::proxy(args, shutdown)),
+        Command::Dns(args) => process::run(|shutdown| agent::dns(args, shutdown)),
+        Command::Lab { command } => Ok(lab::run(command)?),
+        Command::Image { command } => Ok(lab::image(command)?),
+        Command::Version => Ok(writeln!(std::io::stdout(), "timonel {}", env!("CARGO_PKG_VERSION"))?),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
@@ -32,6 +32,24 @@ impl Default for NetworkConfig {
     }
 }
 
+/// Turns on what routing between pods needs.
+///
+/// # Errors
+/// When the kernel refuses to forward.
+pub async fn prepare(dataplane: Arc<dyn Dataplane>) -> Result<(), DataplaneError> {
+    dataplane
+        .write(PathBuf::from("/proc/sys/net/ipv4/ip_forward"), "1\n".to_owned())
+        .await?;
+    // Answers between two pods of one bridge must pass the rules that translated the question.
+    let bridged = PathBuf::from("/proc/sys/net/bridge/bridge-nf-call-iptables");
+    if dataplane.exists(bridged.clone()).await {
+        dataplane.write(bridged, "1\n".to_owned()).await?;
+    } else {
+        tracing::warn!("br_netfilter is not loaded: a pod cannot reach a service that ends on its own node");
+    }
+    Ok(())
+}
+
 /// The node's network as far as it has been set up.
 #[derive(Debug)]
 pub struct Network {
@@ -52,24 +70,6 @@ impl Network {
         }
     }
 
-    /// Turns on what routing between pods needs.
-    ///
-    /// # Errors
-    /// When the kernel refuses to forward.
-    pub async fn prepare(&self) -> Result<(), DataplaneError> {
-        self.dataplane
-            .write(Path::new("/proc/sys/net/ipv4/ip_forward"), "1\n")
-            .await?;
-        // Answers between two pods of one bridge must pass the rules that translated the question.
-        let bridged = Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables");
-        if self.dataplane.exists(bridged).await {
-            self.dataplane.write(bridged, "1\n").await?;
-        } else {
-            tracing::warn!("br_netfilter is not loaded: a pod cannot reach a service that ends on its own node");
-        }
-        Ok(())
-    }
-
     /// Makes the network what the plan says.
     ///
     /// # Errors
@@ -84,14 +84,10 @@ impl Network {
             && let Some(address) = gateway
         {
             self.remove_foreign_bridge(address).await?;
-            let iptables = ["/usr/sbin/iptables", "/sbin/iptables", "/usr/local/sbin/iptables"];
-            let mut port_mappings = false;
-            for path in iptables {
-                port_mappings |= self.dataplane.exists(Path::new(path)).await;
-            }
-            port_mappings &= self.dataplane.exists(&self.config.cni_bin.join("portmap")).await;
+            let port_mappings = self.dataplane.exists(PathBuf::from("/usr/sbin/iptables")).await
+                && self.dataplane.exists(self.config.cni_bin.join("portmap")).await;
             if let Some(text) = plan.cni(port_mappings) {
-                self.dataplane.write(&self.config.cni_file, &text).await?;
+                self.dataplane.write(self.config.cni_file.clone(), text).await?;
             }
             self.gateway = gateway;
         }
@@ -103,18 +99,9 @@ impl Network {
             .dataplane
             .ip_output(&["-o", "-4", "route", "show", "proto", ROUTE_PROTOCOL])
             .await?;
-        let mut lines = String::new();
-        for stale in present.lines().filter_map(|line| line.split_whitespace().next()) {
-            let wanted = stale.parse::<Ipv4Net>().is_ok_and(|net| plan.routes.contains_key(&net));
-            if !wanted {
-                let _ = writeln!(lines, "route del {stale} proto {ROUTE_PROTOCOL}");
-            }
-        }
+        let lines = stale_routes(&present, plan);
         self.dataplane.ip(&lines, true).await?;
-        let mut lines = String::new();
-        for (net, via) in &plan.routes {
-            let _ = writeln!(lines, "route replace {net} via {via} proto {ROUTE_PROTOCOL}");
-        }
+        let lines = wanted_routes(plan);
         self.dataplane.ip(&lines, false).await
     }
 
@@ -124,14 +111,41 @@ impl Network {
             .dataplane
             .ip_output(&["-o", "-4", "addr", "show", "to", "0.0.0.0/0"])
             .await?;
-        let mut addresses = shown
-            .lines()
-            .filter(|line| line.split_whitespace().nth(1) == Some("cni0"))
-            .peekable();
-        let foreign = addresses.peek().is_some() && !addresses.any(|line| line.contains(&format!(" {gateway}/")));
+        let foreign = has_foreign_address(&shown, gateway);
         if foreign {
             self.dataplane.ip("link del cni0\n", true).await?;
         }
         Ok(())
     }
+}
+
+/// Says whether `ip -o -4 addr show` shows a bridge of ours with an address that is not the gateway's.
+fn has_foreign_address(shown: &str, gateway: Ipv4Addr) -> bool {
+    let own = format!(" {gateway}/");
+    let bridge: Vec<&str> = shown
+        .lines()
+        .filter(|line| line.split_whitespace().nth(1) == Some("cni0"))
+        .collect();
+    !bridge.is_empty() && !bridge.iter().any(|line| line.contains(&own))
+}
+
+/// Renders the removal of our routes that the plan does not have.
+fn stale_routes(present: &str, plan: &NetworkPlan) -> String {
+    let mut lines = String::new();
+    for stale in present.lines().filter_map(|line| line.split_whitespace().next()) {
+        let wanted = stale.parse::<Ipv4Net>().is_ok_and(|net| plan.routes.contains_key(&net));
+        if !wanted {
+            let _ = writeln!(lines, "route del {stale} proto {ROUTE_PROTOCOL}");
+        }
+    }
+    lines
+}
+
+/// Renders the plan's routes.
+fn wanted_routes(plan: &NetworkPlan) -> String {
+    let mut lines = String::new();
+    for (net, via) in &plan.routes {
+        let _ = writeln!(lines, "route replace {net} via {via} proto {ROUTE_PROTOCOL}");
+    }
+    lines
 }

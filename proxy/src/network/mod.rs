@@ -5,5 +5,5 @@
 mod apply;
 mod plan;
 
-pub use apply::{Network, NetworkConfig};
+pub use apply::{Network, NetworkConfig, prepare};
 pub use plan::{NetworkPlan, internal_ip, plan, pod_cidr};

