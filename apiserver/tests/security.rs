@@ -1,5 +1,7 @@
 //! Authentication, authorization and admission as clients meet them: over TLS, with certificates and tokens.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 use std::sync::Arc;
 
 use base64::Engine;
