@@ -321,8 +321,8 @@ fn a_resize_in_the_middle_of_a_rollout_is_spread_over_both_sets() {
     check(
         &lines.join("\n"),
         expect![[r#"
-            resize demo:1 8 -> 16
-            resize demo:2 4 -> 8"#]],
+            resize demo:1 8 -> 18
+            resize demo:2 2 -> 4"#]],
     );
 }
 

@@ -214,7 +214,12 @@ mod tests {
         match action {
             Action::Create(slice) => {
                 let mut slice = EndpointSlice::clone(slice);
-                slice.metadata.name = Some(format!("web-{}", seen.slices.len()));
+                let last = seen
+                    .slices
+                    .iter()
+                    .map(|slice| slice.metadata.name.clone().unwrap().len())
+                    .max();
+                slice.metadata.name = Some("x".repeat(last.unwrap_or(0) + 1));
                 seen.slices.push(Arc::new(slice));
             }
             Action::Replace(new) => {
