@@ -12,6 +12,7 @@ mod health;
 mod metrics;
 mod negotiate;
 mod options;
+mod protobuf;
 mod request;
 mod respond;
 mod watch;
