@@ -1,14 +1,11 @@
 //! A node: kubelet, service proxy and DNS in one process, with the node's identity.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use timonel_client::{Clock, OsRng, Rng, SystemClock};
 use timonel_kubelet::cri::CriRuntime;
 use timonel_kubelet::node::join::{Join, join};
@@ -190,7 +187,7 @@ pub(crate) async fn agent(args: AgentArgs, shutdown: CancellationToken) -> anyho
     Ok(())
 }
 
-async fn load(kubeconfig: &std::path::Path) -> anyhow::Result<kube::Client> {
+async fn load(kubeconfig: &Path) -> anyhow::Result<kube::Client> {
     timonel_client::kubeconfig::load(kubeconfig)
         .await
         .context("--kubeconfig")

@@ -198,9 +198,6 @@ pub struct KubeletArgs {
     /// The credentials and the server's address.
     #[arg(long)]
     pub kubeconfig: PathBuf,
-    /// The certificate that the kubelet's own clients (the API server) are verified by.
-    #[arg(long)]
-    pub client_ca_file: PathBuf,
     /// The node.
     #[command(flatten)]
     pub node: NodeArgs,
