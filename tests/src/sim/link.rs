@@ -141,7 +141,10 @@ impl Link {
         if self.happens(faults.lost_answers) {
             return Err(LinkError("simulated: the answer was lost"));
         }
-        Ok(answer.map(|body| body.map_err(|_| LinkError("simulated: the answer broke off")).boxed_unsync()))
+        Ok(answer.map(|body| {
+            body.map_err(|_| LinkError("simulated: the answer broke off"))
+                .boxed_unsync()
+        }))
     }
 
     /// The server, if there is a way to it. A crashed component waits here for ever, as the dead do.

@@ -1,0 +1,131 @@
+//! One API server in a folder of its own, killed when the test ends.
+
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use timonel_tests::{Tool, eventually, kubectl, timonctl, timonel};
+
+pub(crate) struct Server {
+    folder: tempfile::TempDir,
+    engine: &'static str,
+    port: u16,
+    child: Child,
+    pub(crate) kubectl: Tool,
+    pub(crate) timonctl: Tool,
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("bound").port()
+}
+
+fn spawn(folder: &Path, engine: &str, port: u16) -> Child {
+    let dir = folder.display().to_string();
+    let port = port.to_string();
+    let args = [
+        "apiserver",
+        "--data-dir",
+        &dir,
+        "--bind-address",
+        "127.0.0.1",
+        "--secure-port",
+        &port,
+        "--store-engine",
+        engine,
+    ];
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join("log"))
+        .expect("a log");
+    timonel()
+        .command(&args)
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .expect("the server starts")
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        Self::with_engine("redb")
+    }
+
+    pub(crate) fn with_engine(engine: &'static str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let port = free_port();
+        let child = spawn(folder.path(), engine, port);
+        let kubeconfig = folder.path().join("admin.kubeconfig");
+        let wait = || {
+            if kubeconfig.exists() {
+                Ok(())
+            } else {
+                Err("no kubeconfig yet".to_owned())
+            }
+        };
+        eventually(
+            "the server writes its kubeconfig",
+            Duration::from_secs(30),
+            wait,
+            || log(folder.path()),
+        );
+        let server = Self {
+            kubectl: kubectl(&kubeconfig),
+            timonctl: timonctl(&kubeconfig),
+            folder,
+            engine,
+            port,
+            child,
+        };
+        server.until_ready();
+        server
+    }
+
+    fn until_ready(&self) {
+        let wait = || self.kubectl.try_run(&["get", "--raw", "/readyz"]).map(|_| ());
+        eventually("the server is ready", Duration::from_secs(30), wait, || {
+            log(self.folder.path())
+        });
+    }
+
+    /// Whether bytes stand anywhere in the store's files.
+    pub(crate) fn on_disk(&self, needle: &[u8]) -> bool {
+        let mut folders = vec![self.folder.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("readable").flatten() {
+                if entry.path().is_dir() {
+                    folders.push(entry.path());
+                } else if entry.path() != self.folder.path().join("log") {
+                    let bytes = std::fs::read(entry.path()).expect("readable");
+                    if bytes.windows(needle.len()).any(|window| window == needle) {
+                        return true;
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it has ended");
+    }
+
+    pub(crate) fn restart(&mut self) {
+        self.child = spawn(self.folder.path(), self.engine, self.port);
+        self.until_ready();
+    }
+}
+
+fn log(folder: &Path) -> String {
+    std::fs::read_to_string(folder.join("log")).unwrap_or_default()
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
