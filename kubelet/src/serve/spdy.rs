@@ -114,6 +114,8 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         block.put_u16_le(size);
         block.put_u16_le(!size);
         block.put_slice(&plain);
+        // An empty stored block: only at it does Go's reader hand the bytes on instead of waiting for more.
+        block.put_slice(&[0, 0, 0, 0xff, 0xff]);
         let mut frame = BytesMut::new();
         frame.put_u16(0x8003);
         frame.put_u16(SYN_STREAM);

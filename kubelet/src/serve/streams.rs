@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
@@ -133,7 +133,7 @@ pub(super) async fn port_forward(
                     break;
                 }
             }
-            let _ = to_client.send(Message::Close(None)).await;
+            let _ = to_client.send(goodbye()).await;
         };
         tokio::select! {
             () = up => {}
@@ -184,14 +184,8 @@ async fn pump(socket: WebSocket, url: &str, wanted: Wanted) -> std::io::Result<(
     let (stream, already, _) = match connected {
         Ok(connected) => connected,
         Err(error) => {
-            let status = serde_json::json!({
-                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-                "reason": "InternalError", "code": 500, "message": format!("error streaming: {error}"),
-            });
-            let _ = to_client
-                .send(tagged(channel::ERROR, status.to_string().as_bytes()))
-                .await;
-            let _ = to_client.send(Message::Close(None)).await;
+            let _ = to_client.send(failure(&format!("error streaming: {error}"))).await;
+            let _ = to_client.send(goodbye()).await;
             return Err(error);
         }
     };
@@ -233,6 +227,7 @@ async fn pump(socket: WebSocket, url: &str, wanted: Wanted) -> std::io::Result<(
         .map(|(channel, _)| *channel)
         .filter(|channel| ![channel::STDIN, channel::RESIZE].contains(channel))
         .collect();
+    let mut ended = false;
     while !open.is_empty() {
         tokio::select! {
             biased;
@@ -263,6 +258,7 @@ async fn pump(socket: WebSocket, url: &str, wanted: Wanted) -> std::io::Result<(
                 Some(Frame::Data { stream, data, fin }) => {
                     let Some(channel) = channel_of(stream) else { continue };
                     if !data.is_empty() {
+                        ended |= channel == channel::ERROR;
                         let sent = to_client.send(tagged(channel, &data)).await;
                         sent.map_err(std::io::Error::other)?;
                     }
@@ -281,10 +277,30 @@ async fn pump(socket: WebSocket, url: &str, wanted: Wanted) -> std::io::Result<(
             },
         }
     }
-    let _ = to_client.send(Message::Close(None)).await;
+    if !ended {
+        let lost = failure("error streaming: the container runtime closed the connection");
+        let _ = to_client.send(lost).await;
+    }
+    let _ = to_client.send(goodbye()).await;
     // Let the close reach the client before the connection goes.
     let _ = tokio::time::timeout(std::time::Duration::from_secs(2), from_client.next()).await;
     Ok(())
+}
+
+/// A close without a code reads as a failure to clients.
+fn goodbye() -> Message {
+    Message::Close(Some(CloseFrame {
+        code: close_code::NORMAL,
+        reason: "".into(),
+    }))
+}
+
+fn failure(message: &str) -> Message {
+    let status = serde_json::json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "reason": "InternalError", "code": 500, "message": message,
+    });
+    tagged(channel::ERROR, status.to_string().as_bytes())
 }
 
 fn tagged(channel: u8, data: &[u8]) -> Message {
