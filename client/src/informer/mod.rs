@@ -98,3 +98,6 @@ where
     tokio::spawn(watch::keep(source, selection, rng, reader.clone(), shutdown));
     reader
 }
+
+#[cfg(test)]
+mod tests;

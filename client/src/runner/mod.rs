@@ -301,3 +301,6 @@ async fn turn<C: Controller>(
     controller.apply(key, &observed, &plan, writes).await?;
     Ok(plan.requeue)
 }
+
+#[cfg(test)]
+mod tests;
