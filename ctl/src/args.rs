@@ -65,6 +65,8 @@ pub(crate) struct Connection {
 pub(crate) enum Command {
     /// Display one or many resources
     Get(commands::get::Get),
+    /// Show details of objects
+    Describe(commands::describe::Describe),
     /// Apply a configuration to objects by file
     Apply(commands::apply::Apply),
     /// Mark nodes as unschedulable

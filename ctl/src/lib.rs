@@ -15,6 +15,7 @@
 
 mod args;
 mod commands;
+mod describe;
 mod error;
 mod manifests;
 mod output;

@@ -4,6 +4,7 @@ pub(crate) mod apply;
 pub(crate) mod cluster;
 pub(crate) mod create;
 pub(crate) mod delete;
+pub(crate) mod describe;
 pub(crate) mod exec;
 pub(crate) mod get;
 pub(crate) mod logs;
@@ -33,6 +34,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Uncordon(nodes) => nodes.cordon(&session, false).await.map(|_| ()),
         Command::Drain(drain) => drain.run(&session).await,
         Command::Logs(logs) => logs.run(&session).await,
+        Command::Describe(describe) => describe.run(&session).await,
         Command::Create(create) => create.run(&session).await,
         Command::Exec(exec) => exec.run(&session).await,
         Command::Attach(attach) => attach.run(&session).await,
