@@ -80,11 +80,14 @@ async fn connection(server: ApiServer, stream: TcpStream, acceptor: TlsAcceptor,
         Ok(Err(problem)) => return tracing::debug!(%problem, "TLS handshake failed"),
         Err(_) => return tracing::debug!("TLS handshake took too long"),
     };
-    let certificates = stream
-        .get_ref()
-        .1
-        .peer_certificates()
-        .map(|chain| Arc::new(chain.iter().map(|certificate| certificate.clone().into_owned()).collect::<Vec<_>>()));
+    let certificates = stream.get_ref().1.peer_certificates().map(|chain| {
+        Arc::new(
+            chain
+                .iter()
+                .map(|certificate| certificate.clone().into_owned())
+                .collect::<Vec<_>>(),
+        )
+    });
     let front = server.front().clone();
     let service = service_fn(move |request| {
         let front = front.clone();

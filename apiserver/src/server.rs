@@ -174,7 +174,10 @@ impl ApiServer {
                 writes.push(ensure(registry, object, &caller));
             }
             // Together, so that they share the store's commits.
-            stream::iter(writes).buffer_unordered(TOGETHER).try_collect::<()>().await?;
+            stream::iter(writes)
+                .buffer_unordered(TOGETHER)
+                .try_collect::<()>()
+                .await?;
         }
         Ok(())
     }
@@ -206,7 +209,11 @@ async fn create_or_update(registry: &Registry, object: Value, caller: &Caller) -
             Some(next) => registry.update(&target, body(next), &options, caller).await,
             None => return Ok(()),
         },
-        Err(_) => registry.create(&target.with_name(""), body(object), &options, caller).await,
+        Err(_) => {
+            registry
+                .create(&target.with_name(""), body(object), &options, caller)
+                .await
+        }
     };
     match result {
         Ok(_) | Err(ApiError::AlreadyExists { .. }) => Ok(()),
@@ -277,7 +284,9 @@ async fn expire_events(registry: Arc<Registry>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(EXPIRY) => {}
         }
-        let Some(slot) = registry.caches.slot("events") else { return };
+        let Some(slot) = registry.caches.slot("events") else {
+            return;
+        };
         let limit = registry.clock.now() - registry.config.event_ttl;
         let old: Vec<_> = slot
             .cache

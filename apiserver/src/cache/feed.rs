@@ -157,7 +157,9 @@ impl Caches {
                 Some(entry) => self.object(entry).map(|(slot, key, object)| (slot, key, Some(object))),
             };
             if let Some((slot, key, object)) = change {
-                let (_, changes) = by_slot.entry(&slot.group_resource).or_insert_with(|| (slot, Changes::new()));
+                let (_, changes) = by_slot
+                    .entry(&slot.group_resource)
+                    .or_insert_with(|| (slot, Changes::new()));
                 changes.push((key, object));
             }
         }

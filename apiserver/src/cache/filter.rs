@@ -64,7 +64,9 @@ impl Filter {
 
     /// Says whether an object is meant.
     pub fn matches(&self, object: &Object) -> bool {
-        self.namespace.as_ref().is_none_or(|namespace| *namespace == object.key.namespace)
+        self.namespace
+            .as_ref()
+            .is_none_or(|namespace| *namespace == object.key.namespace)
             && self.labels.as_ref().is_none_or(|labels| labels.matches(&object.labels))
             && self.name.as_ref().is_none_or(|name| *name == object.key.name)
             && self.fields.matches_by(|name| {

@@ -98,7 +98,9 @@ impl Slot {
 
 impl std::fmt::Debug for Slot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Slot").field("resource", &self.group_resource).finish_non_exhaustive()
+        f.debug_struct("Slot")
+            .field("resource", &self.group_resource)
+            .finish_non_exhaustive()
     }
 }
 
@@ -134,7 +136,9 @@ pub struct Caches {
 
 impl std::fmt::Debug for Caches {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Caches").field("applied", &*self.applied.borrow()).finish_non_exhaustive()
+        f.debug_struct("Caches")
+            .field("applied", &*self.applied.borrow())
+            .finish_non_exhaustive()
     }
 }
 
@@ -165,7 +169,10 @@ impl Caches {
 
     /// Turns what the store holds into an object.
     pub fn unseal(&self, entry: &Entry, slot: &Slot) -> Result<Object, ObjectError> {
-        let plain = self.transformer.open(&entry.key, entry.value.clone()).map_err(ObjectError::Sealed)?;
+        let plain = self
+            .transformer
+            .open(&entry.key, entry.value.clone())
+            .map_err(ObjectError::Sealed)?;
         Object::from_stored(&plain, entry.mod_revision, slot)
     }
 
@@ -213,7 +220,9 @@ impl Caches {
             return Ok(());
         }
         let mut applied = self.applied.subscribe();
-        let reached = applied.wait_for(|progress| progress.revision >= revision || progress.ended).await;
+        let reached = applied
+            .wait_for(|progress| progress.revision >= revision || progress.ended)
+            .await;
         match reached {
             Ok(progress) if progress.revision >= revision => Ok(()),
             _ => Err(ApiError::Unavailable("the server is shutting down".to_owned())),

@@ -226,7 +226,10 @@ mod tests {
 
     impl Shape for Plain {
         fn fields(&self, value: &Value) -> Vec<(&'static str, String)> {
-            vec![("spec.nodeName", value["spec"]["nodeName"].as_str().unwrap_or_default().to_owned())]
+            vec![(
+                "spec.nodeName",
+                value["spec"]["nodeName"].as_str().unwrap_or_default().to_owned(),
+            )]
         }
 
         fn keep_values(&self) -> bool {
@@ -245,9 +248,16 @@ mod tests {
         assert_eq!(*object.value(), expected);
         assert_eq!(object.key, ObjectKey::new("n", "a"));
         assert_eq!(object.labels["l"], "v");
-        assert!(object.bytes_without_type().starts_with(b"\"metadata\":{\"resourceVersion\":\"42\","));
+        assert!(
+            object
+                .bytes_without_type()
+                .starts_with(b"\"metadata\":{\"resourceVersion\":\"42\",")
+        );
         let later = object.at_revision(Revision(1042));
         assert_eq!(later.value()["metadata"]["resourceVersion"], "1042");
-        assert_eq!(later.at_revision(Revision(7)).value()["metadata"]["resourceVersion"], "7");
+        assert_eq!(
+            later.at_revision(Revision(7)).value()["metadata"]["resourceVersion"],
+            "7"
+        );
     }
 }

@@ -40,6 +40,8 @@ where
     match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(ApiError::request_too_large(limit)),
-        Err(error) => Err(ApiError::bad_request(format!("unable to read the request body: {error}"))),
+        Err(error) => Err(ApiError::bad_request(format!(
+            "unable to read the request body: {error}"
+        ))),
     }
 }

@@ -208,7 +208,7 @@ impl Front {
             };
             return self.proxy.serve(&call, &registry.security.authorizer, parts, body).await;
         }
-        if !resource.storage {
+        if !resource.storage && info.verb == "create" {
             let bytes = body::read(body, registry.config.body_limit).await?;
             let body = decode_body(&parts.headers, &bytes)?;
             let options = options::write(info, "CreateOptions")?;

@@ -75,7 +75,11 @@ impl Health {
             let _ = writeln!(text, "{} check {}", &root[1..], if fine { "passed" } else { "failed" });
         }
         let mut response = Response::new(full(text));
-        *response.status_mut() = if fine { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
+        *response.status_mut() = if fine {
+            StatusCode::OK
+        } else {
+            StatusCode::INTERNAL_SERVER_ERROR
+        };
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));

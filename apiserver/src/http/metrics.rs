@@ -48,8 +48,16 @@ impl Metrics {
         self.inflight.fetch_add(1, Ordering::Relaxed);
         // Only names that are served become labels, or any client could grow this table.
         let known = info.resource_info();
-        let text = |text: &str| if known.is_some() { text.to_owned() } else { String::new() };
-        let subresource = known.and_then(|known| info.subresource_info(known)).map_or("", |sub| sub.name);
+        let text = |text: &str| {
+            if known.is_some() {
+                text.to_owned()
+            } else {
+                String::new()
+            }
+        };
+        let subresource = known
+            .and_then(|known| info.subresource_info(known))
+            .map_or("", |sub| sub.name);
         Observed {
             labels: Labels {
                 verb: info.verb,
@@ -65,7 +73,10 @@ impl Metrics {
     pub(super) fn end(&self, observed: Observed, code: u16) {
         self.inflight.fetch_sub(1, Ordering::Relaxed);
         let elapsed: Duration = observed.started.elapsed();
-        let labels = Labels { code, ..observed.labels };
+        let labels = Labels {
+            code,
+            ..observed.labels
+        };
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         let sum = requests.entry(labels).or_default();
         sum.count += 1;
@@ -92,8 +103,16 @@ impl Metrics {
         let _ = writeln!(text, "# TYPE apiserver_request_duration_seconds summary");
         for (labels, sum) in &requests {
             let labels = label(labels);
-            let _ = writeln!(text, "apiserver_request_duration_seconds_sum{{{labels}}} {}", sum.seconds);
-            let _ = writeln!(text, "apiserver_request_duration_seconds_count{{{labels}}} {}", sum.count);
+            let _ = writeln!(
+                text,
+                "apiserver_request_duration_seconds_sum{{{labels}}} {}",
+                sum.seconds
+            );
+            let _ = writeln!(
+                text,
+                "apiserver_request_duration_seconds_count{{{labels}}} {}",
+                sum.count
+            );
         }
         let _ = writeln!(text, "# TYPE apiserver_current_inflight_requests gauge");
         let inflight = self.inflight.load(Ordering::Relaxed);
@@ -107,7 +126,11 @@ impl Metrics {
                 slot.cache.len()
             );
         }
-        let _ = writeln!(text, "# TYPE timonel_applied_revision gauge\ntimonel_applied_revision {}", caches.applied());
+        let _ = writeln!(
+            text,
+            "# TYPE timonel_applied_revision gauge\ntimonel_applied_revision {}",
+            caches.applied()
+        );
         let mut response = Response::new(full(text));
         let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         response.headers_mut().insert(CONTENT_TYPE, kind);

@@ -91,14 +91,19 @@ mod tests {
             accepted(&headers).map(|a| (a.format, a.shape))
         };
         assert_eq!(
-            accept("application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json"),
+            accept(
+                "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json"
+            ),
             Ok((Format::Json, Shape::Table))
         );
         assert_eq!(
             accept("application/vnd.kubernetes.protobuf,application/json"),
             Ok((Format::Json, Shape::Whole))
         );
-        assert_eq!(accept("application/vnd.kubernetes.protobuf"), Err(ApiError::not_acceptable()));
+        assert_eq!(
+            accept("application/vnd.kubernetes.protobuf"),
+            Err(ApiError::not_acceptable())
+        );
         assert_eq!(accept("application/yaml"), Ok((Format::Yaml, Shape::Whole)));
     }
 }

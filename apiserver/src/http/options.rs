@@ -7,9 +7,7 @@ use timonel_api::{FieldError, Path};
 
 use super::request::{Query, RequestInfo};
 use crate::error::ApiError;
-use crate::registry::{
-    DeleteOptions, FieldValidation, ListOptions, Propagation, VersionMatch, WriteOptions,
-};
+use crate::registry::{DeleteOptions, FieldValidation, ListOptions, Propagation, VersionMatch, WriteOptions};
 
 fn invalid(kind: &str, error: FieldError) -> ApiError {
     ApiError::invalid(format!("{kind}.meta.k8s.io"), "", vec![error])
@@ -65,7 +63,9 @@ pub(super) fn list(info: &RequestInfo) -> Result<ListOptions, ApiError> {
     Ok(ListOptions {
         labels: query.get("labelSelector").to_owned(),
         fields: query.get("fieldSelector").to_owned(),
-        limit: positive(number(query, "limit")?).and_then(|n| usize::try_from(n).ok()).unwrap_or_default(),
+        limit: positive(number(query, "limit")?)
+            .and_then(|n| usize::try_from(n).ok())
+            .unwrap_or_default(),
         continue_token: query.get("continue").to_owned(),
         resource_version: query.get("resourceVersion").to_owned(),
         version_match,
@@ -141,5 +141,9 @@ pub(crate) fn delete_options(body: &Value) -> Result<DeleteOptions, ApiError> {
 }
 
 fn orphaning(orphan: bool) -> Propagation {
-    if orphan { Propagation::Orphan } else { Propagation::Background }
+    if orphan {
+        Propagation::Orphan
+    } else {
+        Propagation::Background
+    }
 }

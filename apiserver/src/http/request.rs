@@ -23,7 +23,10 @@ impl Query {
 
     /// The first value of a parameter; empty where it is missing.
     pub fn get(&self, name: &str) -> &str {
-        self.0.get(name).and_then(|values| values.first()).map_or("", String::as_str)
+        self.0
+            .get(name)
+            .and_then(|values| values.first())
+            .map_or("", String::as_str)
     }
 
     /// Whether a parameter is there at all.
@@ -163,11 +166,11 @@ impl RequestInfo {
                     parts = rest;
                 }
             }
-        } else if parts[0] == "namespaces" {
-            if let [_, namespace, rest @ ..] = parts {
-                info.namespace.clone_from(namespace);
-                parts = rest;
-            }
+        } else if parts[0] == "namespaces"
+            && let [_, namespace, rest @ ..] = parts
+        {
+            info.namespace.clone_from(namespace);
+            parts = rest;
         }
         if let [resource, rest @ ..] = parts {
             info.resource.clone_from(resource);
@@ -196,12 +199,12 @@ impl RequestInfo {
         } else if info.verb == "get" && info.subresource.is_empty() && info.query.flag("watch") {
             info.verb = "watch";
         }
-        if matches!(info.verb, "list" | "watch" | "deletecollection") && !info.named {
-            if let Ok(selector) = FieldSelector::parse(info.query.get("fieldSelector")) {
-                if let Some(name) = selector.required_value("metadata.name") {
-                    name.clone_into(&mut info.name);
-                }
-            }
+        if matches!(info.verb, "list" | "watch" | "deletecollection")
+            && !info.named
+            && let Ok(selector) = FieldSelector::parse(info.query.get("fieldSelector"))
+            && let Some(name) = selector.required_value("metadata.name")
+        {
+            name.clone_into(&mut info.name);
         }
         info
     }
@@ -230,15 +233,30 @@ mod tests {
     fn paths_are_read_as_upstream_reads_them() {
         let info = parse(Method::GET, "/api/v1/namespaces/demo/pods/web-0/log?follow=true");
         assert_eq!(
-            (info.verb, &*info.namespace, &*info.resource, &*info.name, &*info.subresource),
+            (
+                info.verb,
+                &*info.namespace,
+                &*info.resource,
+                &*info.name,
+                &*info.subresource
+            ),
             ("get", "demo", "pods", "web-0", "log")
         );
-        let info = parse(Method::GET, "/apis/apps/v1/deployments?watch=1&fieldSelector=metadata.name%3Dx");
-        assert_eq!((info.verb, &*info.group, &*info.name, info.named), ("watch", "apps", "x", false));
+        let info = parse(
+            Method::GET,
+            "/apis/apps/v1/deployments?watch=1&fieldSelector=metadata.name%3Dx",
+        );
+        assert_eq!(
+            (info.verb, &*info.group, &*info.name, info.named),
+            ("watch", "apps", "x", false)
+        );
         let info = parse(Method::DELETE, "/api/v1/namespaces/demo/pods");
         assert_eq!((info.verb, &*info.namespace), ("deletecollection", "demo"));
         let info = parse(Method::PUT, "/api/v1/namespaces/demo/finalize");
-        assert_eq!((&*info.resource, &*info.name, &*info.subresource), ("namespaces", "demo", "finalize"));
+        assert_eq!(
+            (&*info.resource, &*info.name, &*info.subresource),
+            ("namespaces", "demo", "finalize")
+        );
         let info = parse(Method::GET, "/api/v1/namespaces/demo");
         assert_eq!((info.verb, &*info.resource, &*info.name), ("get", "namespaces", "demo"));
         assert!(!parse(Method::GET, "/apis/apps/v1").is_resource);

@@ -37,7 +37,10 @@ impl Style {
         let gzip = accepts_gzip(headers);
         let pretty = match info.query.get("pretty") {
             "" if !info.query.has("pretty") => {
-                let agent = headers.get("user-agent").and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+                let agent = headers
+                    .get("user-agent")
+                    .and_then(|agent| agent.to_str().ok())
+                    .unwrap_or_default();
                 agent.starts_with("curl") || agent.starts_with("Wget") || agent.starts_with("Mozilla/5.0")
             }
             "" | "1" | "true" => true,
@@ -112,11 +115,7 @@ fn bytes_response(style: &Style, code: StatusCode, bytes: Bytes) -> Response<Bod
     response(style, code, Some(bytes.len()), full(bytes))
 }
 
-fn compressed(
-    style: &Style,
-    code: StatusCode,
-    pieces: impl Iterator<Item = Bytes> + Send + 'static,
-) -> Response<Body> {
+fn compressed(style: &Style, code: StatusCode, pieces: impl Iterator<Item = Bytes> + Send + 'static) -> Response<Body> {
     let encoder = Some(GzEncoder::new(Vec::with_capacity(PIECE), Compression::fast()));
     let stream = futures::stream::unfold((pieces, encoder), |(mut pieces, mut encoder)| async move {
         loop {
@@ -163,7 +162,13 @@ pub(super) fn error(style: &Style, error: &ApiError) -> Response<Body> {
 }
 
 /// Answers an object.
-pub(super) fn object(style: &Style, target: &Target, caller: &Caller, code: StatusCode, answer: &Answer) -> Response<Body> {
+pub(super) fn object(
+    style: &Style,
+    target: &Target,
+    caller: &Caller,
+    code: StatusCode,
+    answer: &Answer,
+) -> Response<Body> {
     match style.accepted.shape {
         Shape::Whole if style.is_raw() => bytes_response(style, code, answer.bytes()),
         Shape::Whole => value(style, code, &answer.value()),
@@ -172,9 +177,18 @@ pub(super) fn object(style: &Style, target: &Target, caller: &Caller, code: Stat
             if object["kind"] == "Status" {
                 return value(style, code, &object);
             }
-            let revision = object["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+            let revision = object["metadata"]["resourceVersion"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
             let rows = [object];
-            let table = table::render(target, rows.iter().map(Arc::clone), &revision, style.include_object, caller.now);
+            let table = table::render(
+                target,
+                rows.iter().map(Arc::clone),
+                &revision,
+                style.include_object,
+                caller.now,
+            );
             value(style, code, &table)
         }
         Shape::Metadata | Shape::MetadataList => value(style, code, &table::partial(&answer.value())),
@@ -288,7 +302,10 @@ fn joined(style: &Style, target: &Target, metadata: &Value, list: &List) -> Resp
 pub(super) fn document(document: Document, known: &str, headers: &HeaderMap) -> Response<Body> {
     let mut style = Style::plain();
     style.gzip = accepts_gzip(headers);
-    let fresh = document.etag.as_deref().is_some_and(|etag| known.split(',').any(|known| known.trim() == etag));
+    let fresh = document
+        .etag
+        .as_deref()
+        .is_some_and(|etag| known.split(',').any(|known| known.trim() == etag));
     let mut answer = if fresh {
         super::handler::bare(StatusCode::NOT_MODIFIED)
     } else {

@@ -50,14 +50,16 @@ impl Registry {
         track: &(dyn Fn(&mut Value) + Send + Sync),
     ) -> Result<Answer, ApiError> {
         if !matches!(meta::text(&value, "resourceVersion"), "" | "0") {
-            return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+            return Err(ApiError::bad_request(
+                "resourceVersion should not be set on objects to be created",
+            ));
         }
         let strategy = target.slot.strategy;
         fresh_metadata(&mut value, self, caller);
-        if strategy.has_status() {
-            if let Some(object) = value.as_object_mut() {
-                object.remove("status");
-            }
+        if strategy.has_status()
+            && let Some(object) = value.as_object_mut()
+        {
+            object.remove("status");
         }
         let context = Context {
             now: caller.now,
@@ -91,7 +93,10 @@ impl Registry {
                 name: last_name,
             });
         }
-        Err(ApiError::too_many_requests("the server could not allocate what the object needs; try again", 1))
+        Err(ApiError::too_many_requests(
+            "the server could not allocate what the object needs; try again",
+            1,
+        ))
     }
 
     async fn insert_once(
@@ -126,7 +131,10 @@ impl Registry {
             return Ok(Inserted::Taken);
         }
         let _permit = self.admit(&named, &act, Some(&mut value)).await?;
-        strategy.warnings(&value).into_iter().for_each(|warning| caller.warn(warning));
+        strategy
+            .warnings(&value)
+            .into_iter()
+            .for_each(|warning| caller.warn(warning));
         if options.dry_run {
             return Ok(Inserted::Done(Answer::Value(view::outward_value(&named, &value))));
         }
@@ -171,7 +179,13 @@ fn truncated(prefix: &str) -> &str {
 /// Sets what only the server sets.
 fn fresh_metadata(value: &mut Value, registry: &Registry, caller: &Caller) {
     let metadata = meta::metadata(value);
-    for field in ["resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
+    for field in [
+        "resourceVersion",
+        "selfLink",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+    ] {
         metadata.remove(field);
     }
     metadata.insert("uid".to_owned(), registry.rng.uuid().to_string().into());

@@ -51,7 +51,9 @@ pub(super) fn accept(
                     return Err(expected.refuse(&error));
                 }
             }
-            _ => decode::strict_messages(&unknown, &duplicates).into_iter().for_each(|warning| caller.warn(warning)),
+            _ => decode::strict_messages(&unknown, &duplicates)
+                .into_iter()
+                .for_each(|warning| caller.warn(warning)),
         }
     }
     let canonical = |text: &str| Quantity::parse(text).ok().map(|quantity| quantity.to_string());

@@ -65,7 +65,11 @@ impl Registry {
             return Ok(Some(view::outward(target, current.clone())));
         }
         if options.dry_run {
-            return Ok(Some(if gone { self.gone(target, &old) } else { Answer::Value(object) }));
+            return Ok(Some(if gone {
+                self.gone(target, &old)
+            } else {
+                Answer::Value(object)
+            }));
         }
         let (store_key, bytes, sealed) = self.put(target, &current.key, &object)?;
         let mut txn = Txn {
@@ -130,7 +134,10 @@ impl Registry {
             one.namespace.clone_from(&object.key.namespace);
             deletions.push(self.delete_one(one, options, caller));
         }
-        stream::iter(deletions).buffer_unordered(WORKERS).try_collect::<()>().await?;
+        stream::iter(deletions)
+            .buffer_unordered(WORKERS)
+            .try_collect::<()>()
+            .await?;
         Ok(list)
     }
 
@@ -200,7 +207,9 @@ fn decide(target: &Target, options: &DeleteOptions, old: &Value, caller: &Caller
     if !terminating || Some(grace) != previous_grace {
         let begun = previous_grace
             .zip(old["metadata"]["deletionTimestamp"].as_str())
-            .and_then(|(previous, at)| Some(at.parse::<jiff::Timestamp>().ok()? - Duration::from_secs(previous.max(0).unsigned_abs())))
+            .and_then(|(previous, at)| {
+                Some(at.parse::<jiff::Timestamp>().ok()? - Duration::from_secs(previous.max(0).unsigned_abs()))
+            })
             .unwrap_or(caller.now);
         let at = begun + Duration::from_secs(grace.max(0).unsigned_abs());
         let generation = old["metadata"]["generation"].as_i64();

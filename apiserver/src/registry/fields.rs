@@ -11,5 +11,14 @@ pub(super) fn track(target: &Target, old: Option<&Value>, new: &mut Value, manag
     let info = target.slot.info;
     let Some(schema) = info.schema() else { return };
     let subresource = target.subresource_name().unwrap_or_default();
-    apply::update_managed_fields(schema, old, new, manager, "Update", subresource, &info.api_version(), now);
+    apply::update_managed_fields(
+        schema,
+        old,
+        new,
+        manager,
+        "Update",
+        subresource,
+        &info.api_version(),
+        now,
+    );
 }

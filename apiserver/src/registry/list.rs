@@ -40,12 +40,17 @@ struct Continue {
 impl Continue {
     fn decode(token: &str) -> Result<Self, ApiError> {
         let wrong = |why: &str| ApiError::bad_request(format!("continue key is not valid: {why}"));
-        let bytes = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|error| wrong(&error.to_string()))?;
+        let bytes = URL_SAFE_NO_PAD
+            .decode(token.trim_end_matches('='))
+            .map_err(|error| wrong(&error.to_string()))?;
         let value: Value = serde_json::from_slice(&bytes).map_err(|error| wrong(&error.to_string()))?;
         if value["v"] != "meta.k8s.io/v1" {
             return Err(wrong("server does not recognize this encoded version"));
         }
-        let start = value["start"].as_str().ok_or_else(|| wrong("no start"))?.trim_end_matches('\0');
+        let start = value["start"]
+            .as_str()
+            .ok_or_else(|| wrong("no start"))?
+            .trim_end_matches('\0');
         let after = match start.split_once('/') {
             Some((namespace, name)) => ObjectKey::new(namespace, name),
             None => ObjectKey::cluster(start),
@@ -69,8 +74,11 @@ impl Continue {
 
 /// Parses a `resourceVersion`.
 pub(super) fn parse_revision(text: &str) -> Result<Revision, ApiError> {
-    text.parse()
-        .map_err(|_| ApiError::bad_request(format!("Invalid value: {text:?}: resourceVersion must be a decimal number")))
+    text.parse().map_err(|_| {
+        ApiError::bad_request(format!(
+            "Invalid value: {text:?}: resourceVersion must be a decimal number"
+        ))
+    })
 }
 
 /// Checks the options that contradict each other, as upstream's `ValidateListOptions` does.
@@ -93,7 +101,10 @@ pub(super) fn check_options(options: &ListOptions, watch: bool) -> Result<(), Ap
         }
     } else {
         if options.initial_events.is_some() {
-            errors.push(FieldError::forbidden(&initial_path, "sendInitialEvents is forbidden for list"));
+            errors.push(FieldError::forbidden(
+                &initial_path,
+                "sendInitialEvents is forbidden for list",
+            ));
         }
         if let Some(version_match) = options.version_match {
             if options.resource_version.is_empty() {
@@ -165,9 +176,10 @@ impl Registry {
             if exact {
                 let revision = parse_revision(requested)?;
                 self.wait_not_older(revision).await?;
-                let snapshot = self.state_at(target, revision).await?.ok_or_else(|| {
-                    ApiError::gone("The resourceVersion for the provided list is too old.")
-                })?;
+                let snapshot = self
+                    .state_at(target, revision)
+                    .await?
+                    .ok_or_else(|| ApiError::gone("The resourceVersion for the provided list is too old."))?;
                 (snapshot, None)
             } else {
                 match requested {

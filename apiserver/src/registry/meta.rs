@@ -40,7 +40,12 @@ pub(super) fn text<'a>(object: &'a Value, field: &str) -> &'a str {
 
 /// The finalizers.
 pub(super) fn finalizers(object: &Value) -> Vec<&str> {
-    object["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+    object["metadata"]["finalizers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 /// Whether deletion has begun.

@@ -29,7 +29,9 @@ impl Registry {
             let value = self.patched(target, kind, &parsed, body, old, options, caller)?;
             Ok(Change { value })
         };
-        let answer = self.modify(target, options, caller, target_scope(target), &change).await?;
+        let answer = self
+            .modify(target, options, caller, target_scope(target), &change)
+            .await?;
         Ok((false, answer))
     }
 
@@ -54,9 +56,15 @@ impl Registry {
             schema: target.info.schema(),
         };
         let Some(schema) = target.slot.info.schema() else {
-            return Err(ApiError::not_implemented(format!("apply of {}", target.group_resource())));
+            return Err(ApiError::not_implemented(format!(
+                "apply of {}",
+                target.group_resource()
+            )));
         };
-        if decoded.value["metadata"]["managedFields"].as_array().is_some_and(|fields| !fields.is_empty()) {
+        if decoded.value["metadata"]["managedFields"]
+            .as_array()
+            .is_some_and(|fields| !fields.is_empty())
+        {
             return Err(ApiError::bad_request("metadata.managedFields must be nil"));
         }
         let mut applied = decode::accept(decoded, expected, options.validation, caller)?;
@@ -108,7 +116,9 @@ impl Registry {
                 Err(error) => return Err(error),
             }
         }
-        let answer = self.modify_managed(target, options, caller, target_scope(target), Managed::Applied, &change).await?;
+        let answer = self
+            .modify_managed(target, options, caller, target_scope(target), Managed::Applied, &change)
+            .await?;
         Ok((false, answer))
     }
 

@@ -70,7 +70,9 @@ fn taken_port(target: &Target, port: u64) -> ApiError {
 }
 
 fn address_of(service: &Value) -> Option<&str> {
-    service["spec"]["clusterIP"].as_str().filter(|ip| !matches!(*ip, "" | "None"))
+    service["spec"]["clusterIP"]
+        .as_str()
+        .filter(|ip| !matches!(*ip, "" | "None"))
 }
 
 /// The node ports, with protocol: 53/UDP and 53/TCP may share a number.
@@ -120,10 +122,11 @@ impl Registry {
         if let Some(old) = old {
             // Clients that replace a Service from a manifest leave out what was allocated.
             for field in ["clusterIP", "clusterIPs"] {
-                if spec.get(field).is_none_or(Value::is_null) && spec.get("type") != Some(&json!("ExternalName")) {
-                    if let Some(value) = old["spec"].get(field) {
-                        spec.insert(field.to_owned(), value.clone());
-                    }
+                if spec.get(field).is_none_or(Value::is_null)
+                    && spec.get("type") != Some(&json!("ExternalName"))
+                    && let Some(value) = old["spec"].get(field)
+                {
+                    spec.insert(field.to_owned(), value.clone());
                 }
             }
         }
@@ -181,7 +184,13 @@ impl Registry {
                             allowed.end()
                         );
                         let path = "spec.ports[0].nodePort";
-                        return Err(invalid_field(target, FieldErrorKind::Invalid, path, json!(port.1), &detail));
+                        return Err(invalid_field(
+                            target,
+                            FieldErrorKind::Invalid,
+                            path,
+                            json!(port.1),
+                            &detail,
+                        ));
                     }
                     if !allocation.fixed_ports.contains(&port.1) {
                         allocation.fixed_ports.push(port.1);
@@ -195,7 +204,10 @@ impl Registry {
                     continue;
                 }
                 let protocol = port["protocol"].as_str().unwrap_or("TCP").to_owned();
-                let reused = free.iter().position(|(p, _)| *p == protocol).map(|at| free.remove(at).1);
+                let reused = free
+                    .iter()
+                    .position(|(p, _)| *p == protocol)
+                    .map(|at| free.remove(at).1);
                 let number = match reused {
                     Some(number) => number,
                     None => self.free_port(&protocol, &chosen).await?,
@@ -240,7 +252,13 @@ impl Registry {
         let detail = format!(
             "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is {range}"
         );
-        Err(invalid_field(target, FieldErrorKind::Invalid, "spec.clusterIPs", json!([address]), &detail))
+        Err(invalid_field(
+            target,
+            FieldErrorKind::Invalid,
+            "spec.clusterIPs",
+            json!([address]),
+            &detail,
+        ))
     }
 
     /// Picks a free address: at random, and by search when the range is nearly full.
@@ -280,7 +298,11 @@ impl Registry {
             ..Range::default()
         };
         let page = self.caches.store().range(range).await?;
-        Ok(page.entries.iter().map(|entry| entry.key[prefix.len()..].to_owned()).collect())
+        Ok(page
+            .entries
+            .iter()
+            .map(|entry| entry.key[prefix.len()..].to_owned())
+            .collect())
     }
 }
 

@@ -13,8 +13,8 @@ use super::{Answer, Caller, Registry, Target, decode, fields, meta, view};
 use crate::cache::Object;
 use crate::error::ApiError;
 use crate::resources::Context;
-use crate::subresources::narrow;
 use crate::security::{Act, Operation};
+use crate::subresources::narrow;
 
 /// How often a write without a revision of its own tries again when others come first.
 const ATTEMPTS: usize = 64;
@@ -104,7 +104,8 @@ impl Registry {
         scope: Scope,
         change: &(dyn Fn(&Value) -> Result<Change, ApiError> + Send + Sync),
     ) -> Result<Answer, ApiError> {
-        self.modify_managed(target, options, caller, scope, Managed::Update, change).await
+        self.modify_managed(target, options, caller, scope, Managed::Update, change)
+            .await
     }
 
     /// As [`Registry::modify`], and says who manages the fields of the result.
@@ -132,7 +133,10 @@ impl Registry {
     }
 
     /// Returns `None` when somebody else came first; the caches show their write by then.
-    #[expect(clippy::too_many_arguments, reason = "the steps of one attempt, called from one place")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the steps of one attempt, called from one place"
+    )]
     async fn modify_once(
         &self,
         target: &Target,
@@ -216,10 +220,14 @@ impl Registry {
         }
         let _permit = self.admit(target, &act, Some(&mut new)).await?;
         if scope == Scope::Main {
-            strategy.warnings(&new).into_iter().for_each(|warning| caller.warn(warning));
+            strategy
+                .warnings(&new)
+                .into_iter()
+                .for_each(|warning| caller.warn(warning));
         }
         let finished = meta::is_terminating(&new) && is_released(target, &new);
-        if !finished && (meta::same(&new, old) && new["metadata"]["managedFields"] == old["metadata"]["managedFields"]) {
+        if !finished && (meta::same(&new, old) && new["metadata"]["managedFields"] == old["metadata"]["managedFields"])
+        {
             return Ok(Some(view::outward(target, current.clone())));
         }
         if options.dry_run {
@@ -276,10 +284,14 @@ fn keep_system_fields(new: &mut Value, old: &Value) {
     let metadata = meta::metadata(new);
     metadata.remove("selfLink");
     for field in ["uid", "creationTimestamp"] {
-        if metadata.get(field).and_then(Value::as_str).unwrap_or_default().is_empty() {
-            if let Some(value) = old.get(field) {
-                metadata.insert(field.to_owned(), value.clone());
-            }
+        if metadata
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .is_empty()
+            && let Some(value) = old.get(field)
+        {
+            metadata.insert(field.to_owned(), value.clone());
         }
     }
     for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
@@ -306,8 +318,12 @@ fn with_status(old: &Value, new: &Value) -> Value {
 /// Whether nothing holds a terminating object any longer.
 pub(super) fn is_released(target: &Target, object: &Value) -> bool {
     let held_by_namespace = target.slot.group_resource == "namespaces"
-        && object["spec"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty());
-    let grace = object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or_default();
+        && object["spec"]["finalizers"]
+            .as_array()
+            .is_some_and(|finalizers| !finalizers.is_empty());
+    let grace = object["metadata"]["deletionGracePeriodSeconds"]
+        .as_i64()
+        .unwrap_or_default();
     meta::finalizers(object).is_empty() && grace == 0 && !held_by_namespace
 }
 

@@ -40,7 +40,9 @@ pub(super) fn outward(target: &Target, object: Arc<Object>) -> Answer {
 /// Turns a stored value into the shape that was addressed.
 pub(super) fn outward_value(target: &Target, value: &Value) -> Value {
     if target.is_view() {
-        rename(value, &target.info.api_version(), |(stored, addressed)| (stored, addressed))
+        rename(value, &target.info.api_version(), |(stored, addressed)| {
+            (stored, addressed)
+        })
     } else {
         value.clone()
     }
@@ -49,17 +51,15 @@ pub(super) fn outward_value(target: &Target, value: &Value) -> Value {
 /// Turns a value in the shape that was addressed into the stored one.
 pub(super) fn inward(target: &Target, value: Value) -> Value {
     if target.is_view() {
-        rename(&value, &target.slot.info.api_version(), |(stored, addressed)| (addressed, stored))
+        rename(&value, &target.slot.info.api_version(), |(stored, addressed)| {
+            (addressed, stored)
+        })
     } else {
         value
     }
 }
 
-fn rename<'a>(
-    value: &Value,
-    api_version: &str,
-    direction: impl Fn((&'a str, &'a str)) -> (&'a str, &'a str),
-) -> Value {
+fn rename<'a>(value: &Value, api_version: &str, direction: impl Fn((&'a str, &'a str)) -> (&'a str, &'a str)) -> Value {
     let mut out = Map::new();
     for (key, field) in value.as_object().into_iter().flatten() {
         let renamed = EVENT_FIELDS

@@ -108,7 +108,8 @@ impl Registry {
             let (snapshot, subscription) = cache.subscribe(self.caches.applied(), watcher.filter.trigger());
             watcher.initial = watcher.filter.select(&snapshot.objects).cloned().collect();
             watcher.seen = snapshot.revision;
-            watcher.initial_end = (options.initial_events == Some(true) && options.bookmarks).then_some(snapshot.revision);
+            watcher.initial_end =
+                (options.initial_events == Some(true) && options.bookmarks).then_some(snapshot.revision);
             watcher.subscription = Some(subscription);
         } else {
             let after = match version {
@@ -217,7 +218,10 @@ impl Watcher {
             return None;
         }
         self.seen = self.seen.max(event.revision);
-        let before = event.previous.as_ref().is_some_and(|previous| self.filter.matches(previous));
+        let before = event
+            .previous
+            .as_ref()
+            .is_some_and(|previous| self.filter.matches(previous));
         let after = !event.deleted && self.filter.matches(&event.object);
         let (kind, object) = match (before, after) {
             (false, true) => ("ADDED", event.object.bytes().clone()),

@@ -46,7 +46,10 @@ pub(super) async fn bind(
         if let Some(present) = old["spec"]["nodeName"].as_str().filter(|node| !node.is_empty()) {
             return refuse(format!("pod {name} is already assigned to node {present:?}"));
         }
-        if old["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()) {
+        if old["spec"]["schedulingGates"]
+            .as_array()
+            .is_some_and(|gates| !gates.is_empty())
+        {
             return refuse(format!("pod {name} has non-empty .spec.schedulingGates"));
         }
         let mut new = old.clone();
@@ -60,7 +63,9 @@ pub(super) async fn bind(
         scheduled(&mut new, caller);
         Ok(Change { value: new })
     };
-    registry.modify(target, options, caller, Scope::Custom { desired: false }, &change).await?;
+    registry
+        .modify(target, options, caller, Scope::Custom { desired: false }, &change)
+        .await?;
     Ok(success())
 }
 
@@ -74,8 +79,13 @@ fn scheduled(pod: &mut Value, caller: &Caller) {
     });
     let status = meta_map(pod, "status");
     let conditions = status.entry("conditions").or_insert_with(|| json!([]));
-    let Some(conditions) = conditions.as_array_mut() else { return };
-    match conditions.iter_mut().find(|condition| condition["type"] == "PodScheduled") {
+    let Some(conditions) = conditions.as_array_mut() else {
+        return;
+    };
+    match conditions
+        .iter_mut()
+        .find(|condition| condition["type"] == "PodScheduled")
+    {
         Some(present) if present["status"] == "True" => {}
         Some(present) => *present = condition,
         None => conditions.push(condition),

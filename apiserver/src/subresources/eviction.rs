@@ -38,24 +38,27 @@ pub(super) async fn evict(
     };
     let current = registry.current(&pods)?;
     let pod = current.value();
-    if deletion.preconditions == Preconditions::default() && !free_to_go(&pod) {
-        if let Some(budget) = budget_of(registry, &pods, &pod)? {
+    if deletion.preconditions == Preconditions::default() && !free_to_go(&pod)
+        && let Some(budget) = budget_of(registry, &pods, &pod)? {
             take(registry, &budget, &pods, &pod, &deletion, caller).await?;
         }
-    }
     registry.delete(&pods, &deletion, caller).await?;
     Ok(success())
 }
 
 /// Pods that do not count for a budget any more, or never did.
 fn free_to_go(pod: &Value) -> bool {
-    matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Pending"))
-        || pod["metadata"]["deletionTimestamp"].is_string()
+    matches!(
+        pod["status"]["phase"].as_str(),
+        Some("Succeeded" | "Failed" | "Pending")
+    ) || pod["metadata"]["deletionTimestamp"].is_string()
 }
 
 fn is_ready(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-    conditions.into_iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
+    conditions
+        .into_iter()
+        .any(|c| c["type"] == "Ready" && c["status"] == "True")
 }
 
 /// The one budget that selects a pod.
@@ -117,9 +120,16 @@ async fn take(
             ));
         }
         if number("disruptionsAllowed") < 0 {
-            return Err(ApiError::forbidden(RESOURCE, name.as_str(), "pdb disruptions allowed is negative"));
+            return Err(ApiError::forbidden(
+                RESOURCE,
+                name.as_str(),
+                "pdb disruptions allowed is negative",
+            ));
         }
-        if status["disruptedPods"].as_object().is_some_and(|pods| pods.len() > DISRUPTED_LIMIT) {
+        if status["disruptedPods"]
+            .as_object()
+            .is_some_and(|pods| pods.len() > DISRUPTED_LIMIT)
+        {
             let why = "DisruptedPods map too big - too many evictions not confirmed by PDB controller";
             return Err(ApiError::forbidden(RESOURCE, name.as_str(), why));
         }
@@ -147,7 +157,10 @@ async fn take(
         dry_run: deletion.dry_run,
         ..WriteOptions::default()
     };
-    registry.modify(budget, &options, caller, Scope::Status, &change).await.map(|_| ())
+    registry
+        .modify(budget, &options, caller, Scope::Status, &change)
+        .await
+        .map(|_| ())
 }
 
 fn violation(message: String, retry_after_seconds: u32) -> ApiError {

@@ -13,8 +13,8 @@ use timonel_api::decode::Decoded;
 use crate::authn::{self, Authenticator};
 use crate::authz;
 use crate::error::ApiError;
-use crate::security::{Act, Operation};
 use crate::registry::{Answer, Caller, Registry, Target, WriteOptions, accept_as};
+use crate::security::{Act, Operation};
 
 pub(crate) use narrow::narrow;
 
@@ -46,7 +46,14 @@ pub(crate) async fn create(
     let Some(subresource) = target.subresource else {
         return Err(ApiError::NoSuchPath);
     };
-    let mut value = accept_as(subresource.group, subresource.version, subresource.kind, body, options, caller)?;
+    let mut value = accept_as(
+        subresource.group,
+        subresource.version,
+        subresource.kind,
+        body,
+        options,
+        caller,
+    )?;
     // NodeRestriction decides here which tokens and evictions a node may ask for.
     let act = Act {
         caller,
@@ -65,7 +72,10 @@ pub(crate) async fn create(
                 .token_request(&target.namespace, &target.name, value)
                 .map(Answer::Value)
         }
-        other => Err(ApiError::not_implemented(format!("{}/{other}", target.group_resource()))),
+        other => Err(ApiError::not_implemented(format!(
+            "{}/{other}",
+            target.group_resource()
+        ))),
     }
 }
 

@@ -21,7 +21,10 @@ pub(crate) fn narrow(target: &Target, old: &Value, new: &Value, caller: &Caller)
 fn finalize(old: &Value, new: &Value) -> Value {
     let mut result = old.clone();
     let spec = meta_map(&mut result, "spec");
-    match new["spec"].get("finalizers").filter(|finalizers| finalizers.as_array().is_some_and(|f| !f.is_empty())) {
+    match new["spec"]
+        .get("finalizers")
+        .filter(|finalizers| finalizers.as_array().is_some_and(|f| !f.is_empty()))
+    {
         Some(finalizers) => {
             spec.insert("finalizers".to_owned(), finalizers.clone());
         }

@@ -28,7 +28,9 @@ fn of(workload: &Value) -> Value {
         selector.clone()
     };
     let typed: Typed = serde_json::from_value(typed).unwrap_or_default();
-    let selector = LabelSelector::from_typed(&typed).map(|selector| selector.to_string()).unwrap_or_default();
+    let selector = LabelSelector::from_typed(&typed)
+        .map(|selector| selector.to_string())
+        .unwrap_or_default();
     json!({
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
@@ -51,7 +53,11 @@ fn scaled(target: &Target, old: &Value, scale: &Value) -> Result<Change, ApiErro
     if replicas < 0 {
         let path = Path::new("spec").child("replicas");
         let error = FieldError::invalid(&path, replicas, "must be greater than or equal to 0");
-        return Err(ApiError::invalid("Scale.autoscaling", target.name.as_str(), vec![error]));
+        return Err(ApiError::invalid(
+            "Scale.autoscaling",
+            target.name.as_str(),
+            vec![error],
+        ));
     }
     let mut new = old.clone();
     new["spec"]["replicas"] = replicas.into();
@@ -106,6 +112,8 @@ async fn write(
     caller: &Caller,
     change: &(dyn Fn(&Value) -> Result<Change, ApiError> + Send + Sync),
 ) -> Result<Answer, ApiError> {
-    let workload = registry.modify(target, options, caller, Scope::Custom { desired: true }, change).await?;
+    let workload = registry
+        .modify(target, options, caller, Scope::Custom { desired: true }, change)
+        .await?;
     Ok(answer(&workload))
 }

@@ -129,9 +129,9 @@ const PLAIN_FLAGS: &[&str] = &[
 /// Decodes a protobuf body.
 pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, ApiError> {
     let refuse = |why: &str| ApiError::bad_request(format!("the protobuf body cannot be decoded: {why}"));
-    let body = bytes
-        .strip_prefix(MAGIC)
-        .ok_or_else(|| refuse("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"))?;
+    let body = bytes.strip_prefix(MAGIC).ok_or_else(|| {
+        refuse("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")
+    })?;
     let (mut api_version, mut kind, mut raw): (String, String, &[u8]) = Default::default();
     let broken = || refuse("unexpected end");
     let mut unknown = Reader::new(body);
@@ -262,9 +262,7 @@ fn says_something(field: &Field, value: &Value) -> bool {
         Value::Null => false,
         Value::String(text) => !text.is_empty() || EMPTY_STRINGS.contains(&name),
         Value::Bool(flag) => *flag || !PLAIN_FLAGS.contains(&name),
-        Value::Number(number) => {
-            number.as_f64() != Some(0.0) || field.required || ZERO_NUMBERS.contains(&name)
-        }
+        Value::Number(number) => number.as_f64() != Some(0.0) || field.required || ZERO_NUMBERS.contains(&name),
         // Structs that are no pointers have the default `{}`.
         Value::Object(map) => !map.is_empty() || field.default != Some("{}"),
         Value::Array(_) => true,
@@ -329,8 +327,14 @@ fn time(bytes: &[u8], micro: bool) -> Option<Value> {
             _ => {}
         }
     }
-    let Some(seconds) = seconds else { return Some(Value::Null) };
+    let Some(seconds) = seconds else {
+        return Some(Value::Null);
+    };
     let time = Timestamp::new(seconds, i32::try_from(nanos).ok()?).ok()?;
-    let format = if micro { "%Y-%m-%dT%H:%M:%S.%6fZ" } else { "%Y-%m-%dT%H:%M:%SZ" };
+    let format = if micro {
+        "%Y-%m-%dT%H:%M:%S.%6fZ"
+    } else {
+        "%Y-%m-%dT%H:%M:%SZ"
+    };
     Some(time.strftime(format).to_string().into())
 }

@@ -13,7 +13,14 @@ fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
 
 fn body(api_version: &str, kind: &str, message: &[u8]) -> Vec<u8> {
     let meta = [field(1, api_version.as_bytes()), field(2, kind.as_bytes())].concat();
-    [MAGIC.to_vec(), field(1, &meta), field(2, message), field(3, b""), field(4, b"")].concat()
+    [
+        MAGIC.to_vec(),
+        field(1, &meta),
+        field(2, message),
+        field(3, b""),
+        field(4, b""),
+    ]
+    .concat()
 }
 
 #[test]
@@ -56,7 +63,9 @@ fn fully_populated_objects_become_their_json() {
             continue;
         }
         let expected: Value = serde_json::from_slice(&std::fs::read(path.with_extension("json")).unwrap()).unwrap();
-        let Some(api_version) = expected["apiVersion"].as_str() else { continue };
+        let Some(api_version) = expected["apiVersion"].as_str() else {
+            continue;
+        };
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let kind = expected["kind"].as_str().unwrap();
         if facts::schema_for(group, version, kind).is_none() {
@@ -72,5 +81,10 @@ fn fully_populated_objects_become_their_json() {
         }
     }
     wrong.sort();
-    assert!(wrong.is_empty(), "{right} right, {} wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{right} right, {} wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
