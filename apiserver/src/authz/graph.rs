@@ -23,7 +23,7 @@ fn is_mirror(pod: &Value) -> bool {
 /// Says whether some pod of `namespace` that is bound to `node` satisfies `refers`.
 fn some_pod(reader: &dyn ObjectReader, node: &str, namespace: &str, refers: impl Fn(&Value) -> bool) -> bool {
     reader
-        .list("pods", Some(namespace))
+        .list_where("pods", Some(namespace), "spec.nodeName", node)
         .iter()
         .any(|pod| text(&pod["spec"]["nodeName"]) == node && !is_mirror(pod) && refers(pod))
 }

@@ -261,6 +261,19 @@ impl ObjectReader for Caches {
         filter.select(&objects).map(|object| object.value()).collect()
     }
 
+    fn list_where(&self, resource: &str, namespace: Option<&str>, field: &str, value: &str) -> Vec<Arc<Value>> {
+        let Some(slot) = self.slots.get(resource) else {
+            return Vec::new();
+        };
+        let objects = slot.cache.snapshot(Revision::ZERO).objects;
+        let filter = Filter::in_namespace(namespace);
+        let matching = filter.select(&objects).filter(|object| {
+            let known = object.fields.iter().find(|(name, _)| *name == field);
+            known.is_none_or(|(_, present)| present == value)
+        });
+        matching.map(|object| object.value()).collect()
+    }
+
     fn ready(&self) -> bool {
         self.applied() > Revision::ZERO
     }
