@@ -61,6 +61,6 @@ pub(crate) fn release(meta: &ObjectMeta, uid: &str) -> serde_json::Value {
     serde_json::json!({"metadata": {
         "uid": meta.uid,
         "resourceVersion": meta.resource_version,
-        "ownerReferences": owners,
+        "ownerReferences": (!owners.is_empty()).then_some(owners),
     }})
 }

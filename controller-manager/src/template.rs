@@ -34,15 +34,3 @@ pub(crate) fn words(error: &kube::Error) -> String {
         other => timonel_client::chain(other),
     }
 }
-
-/// Tells whether an error says that the namespace is going away: then nobody needs to hear of it.
-pub(crate) fn is_namespace_terminating(error: &kube::Error) -> bool {
-    let kube::Error::Api(status) = error else { return false };
-    status.code == 403
-        && status.details.as_ref().is_some_and(|details| {
-            details
-                .causes
-                .iter()
-                .any(|cause| cause.reason == "NamespaceTerminating")
-        })
-}

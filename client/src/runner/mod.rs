@@ -261,6 +261,17 @@ async fn work<C: Controller>(controller: Arc<C>, clock: Arc<dyn Clock>, queue: A
     }
 }
 
+/// Tells whether an error says that the namespace is going away: then nothing can be created, and nobody needs to hear of it.
+pub fn is_namespace_terminating(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let causes = status
+        .details
+        .as_ref()
+        .map(|details| details.causes.as_slice())
+        .unwrap_or_default();
+    status.code == 403 && causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
+}
+
 fn retry(name: &str, queue: &Queue<ObjectKey>, key: &ObjectKey, error: &ReconcileError) {
     match error {
         ReconcileError::Terminal { .. } => {
@@ -270,6 +281,10 @@ fn retry(name: &str, queue: &Queue<ObjectKey>, key: &ObjectKey, error: &Reconcil
         ReconcileError::Again(why) => {
             queue.add_rate_limited(key.clone());
             tracing::debug!(controller = name, %key, why, "looking again");
+        }
+        ReconcileError::Backoff { source, .. } if is_namespace_terminating(source) => {
+            queue.forget(key);
+            tracing::debug!(controller = name, %key, "the namespace is going away");
         }
         ReconcileError::Backoff { source, .. } => {
             let pause = queue.add_rate_limited(key.clone());

@@ -4,7 +4,7 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::{Value, json};
 use timonel_client::events::EventType;
-use timonel_client::runner::{Acting as _, Plan, ReconcileError, Writes, key_of};
+use timonel_client::runner::{Acting as _, Plan, ReconcileError, Writes, is_namespace_terminating, key_of};
 
 use super::scale::size;
 use super::{Action, Because, Deployments, Observed, revision};
@@ -150,7 +150,7 @@ impl Deployments {
                 Ok(())
             }
             Err(error) => {
-                if !template::is_namespace_terminating(&error) {
+                if !is_namespace_terminating(&error) {
                     let name = owner::name(&set.metadata);
                     let text = format!(
                         "Failed to create new replica set \"{name}\": {}",

@@ -259,7 +259,7 @@ impl Controller for GarbageCollector {
                         .iter()
                         .filter(|owner| Some(&owner.uid) != meta.uid.as_ref())
                         .collect();
-                    let patch = json!({"metadata": {"uid": dependent.uid, "ownerReferences": rest}});
+                    let patch = json!({"metadata": {"uid": dependent.uid, "ownerReferences": (!rest.is_empty()).then_some(rest)}});
                     self.patch(&dependent.key, &patch, writes).await?;
                 }
             }

@@ -89,31 +89,38 @@ impl Controller for NodeLifecycle {
                 .remove(&key.name);
             return Ok(None);
         };
-        let lease = caches.node_leases.get(&ObjectKey::new("kube-node-lease", &key.name));
-        let heard = {
-            let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-            let now = self.context.clock.now();
-            let entry = heard
-                .entry(key.name.clone())
-                .or_insert_with(|| Heartbeat::first(&node, lease.as_deref(), now));
-            entry.hear(&node, lease.as_deref(), now);
-            entry.clone()
+        let now = self.context.clock.now();
+        // Nodes are judged together: those that fell silent at the same moment must not vouch for each other.
+        let mut heard = BTreeMap::new();
+        let mut someone_is_ready = false;
+        {
+            let mut memory = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            for other in caches.nodes.list() {
+                let name = owner::name(&other.metadata).to_owned();
+                let lease = caches.node_leases.get(&ObjectKey::new("kube-node-lease", &name));
+                let entry = memory
+                    .entry(name.clone())
+                    .or_insert_with(|| Heartbeat::first(&other, lease.as_deref(), now));
+                entry.hear(&other, lease.as_deref(), now);
+                someone_is_ready |= plan::is_ready(&other) && !entry.is_stale(self.context.timings(), now);
+                heard.insert(name, entry.clone());
+            }
+        }
+        let Some(heard) = heard.remove(&key.name) else {
+            return Ok(None);
         };
         let on_node =
             |pod: &Arc<Pod>| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(key.name.as_str());
         let unready = !plan::is_ready(&node);
         // Pods matter only once the node is not ready; scanning them all for every heartbeat would be dear.
-        let stale = heard.is_stale(&node, self.context.timings(), self.context.clock.now());
+        let stale = heard.is_stale(self.context.timings(), now);
         let pods = if unready || stale {
             caches.pods.list().into_iter().filter(on_node).collect()
         } else {
             Vec::new()
         };
-        let others = caches.nodes.list();
-        let others = others.iter().filter(|other| owner::name(&other.metadata) != key.name);
         Ok(Some(Observed {
-            someone_else_is_ready: others.clone().any(|other| plan::is_ready(other)),
-            alone: others.count() == 0,
+            someone_is_ready,
             timings: self.context.timings().clone(),
             node,
             heard,
@@ -147,7 +154,7 @@ impl Controller for NodeLifecycle {
                 Action::SetTaints(taints) => {
                     let patch = json!({
                         "metadata": {"uid": observed.node.metadata.uid, "resourceVersion": observed.node.metadata.resource_version},
-                        "spec": {"taints": taints},
+                        "spec": {"taints": (!taints.is_empty()).then_some(taints)},
                     });
                     let written = nodes
                         .patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch))

@@ -63,7 +63,7 @@ impl Heartbeat {
         }
     }
 
-    pub(crate) fn is_stale(&self, _: &Node, timings: &Timings, now: Timestamp) -> bool {
+    pub(crate) fn is_stale(&self, timings: &Timings, now: Timestamp) -> bool {
         let grace = SignedDuration::try_from(self.grace(timings)).unwrap_or(SignedDuration::MAX);
         now.duration_since(self.at) > grace
     }
@@ -95,8 +95,8 @@ pub(crate) struct Observed {
     pub(crate) node: Arc<Node>,
     pub(crate) heard: Heartbeat,
     pub(crate) pods: Vec<Arc<Pod>>,
-    pub(crate) someone_else_is_ready: bool,
-    pub(crate) alone: bool,
+    /// Whether any node is ready and heard of.
+    pub(crate) someone_is_ready: bool,
     pub(crate) timings: Timings,
 }
 
@@ -124,7 +124,7 @@ pub(crate) fn plan(observed: &Observed, now: Timestamp) -> Plan<Action, Because>
         .as_ref()
         .and_then(|status| status.conditions.clone())
         .unwrap_or_default();
-    let stale = observed.heard.is_stale(node, &observed.timings, now);
+    let stale = observed.heard.is_stale(&observed.timings, now);
     if stale {
         let changed = silence(&mut list, node, now);
         if !changed.is_empty() {
@@ -208,13 +208,12 @@ fn taints(observed: &Observed, list: &[NodeCondition], now: Timestamp) -> Vec<Ta
     if spec.and_then(|spec| spec.unschedulable).unwrap_or(false) {
         wanted.push((UNSCHEDULABLE, "NoSchedule"));
     }
-    // Where no node at all is ready, the fault is more likely ours than theirs: then nothing is evicted (upstream's full
-    // disruption of all zones). A cluster of one node is no judge of that.
-    let evicts = observed.someone_else_is_ready || observed.alone;
+    // Where no node at all is ready, the fault is more likely ours than theirs: then nothing is evicted, and what was begun
+    // is called off (upstream's full disruption of all zones).
     let has = |key: &str, effect: &str| current.iter().any(|taint| taint.key == key && taint.effect == effect);
     for (status, key) in [("False", NOT_READY), ("Unknown", UNREACHABLE)] {
         let so = conditions::find(list, "Ready").is_some_and(|ready| ready.status == status);
-        if so && (evicts || has(key, "NoExecute")) {
+        if so && observed.someone_is_ready {
             wanted.push((key, "NoExecute"));
         }
     }

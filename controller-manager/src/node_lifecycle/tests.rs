@@ -35,8 +35,7 @@ fn observed() -> Observed {
         heard: Heartbeat::first(&node, None, at(0)),
         node: Arc::new(node),
         pods: vec![Arc::new(pod)],
-        someone_else_is_ready: true,
-        alone: false,
+        someone_is_ready: true,
         timings: Timings::default(),
     }
 }
@@ -111,7 +110,7 @@ fn a_node_that_comes_back_loses_its_taints() {
 #[test]
 fn when_nobody_is_ready_nobody_is_evicted() {
     let mut seen = observed();
-    seen.someone_else_is_ready = false;
+    seen.someone_is_ready = false;
     settles(&mut seen, |seen| plan(seen, at(51)).actions, apply).unwrap();
     let taints = seen.node.spec.clone().unwrap().taints.unwrap();
     assert!(taints.iter().all(|taint| taint.effect != "NoExecute"));

@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use timonel_client::events::EventType;
-use timonel_client::runner::{Acting as _, Plan, ReconcileError, Writes, key_of};
+use timonel_client::runner::{Acting as _, Plan, ReconcileError, Writes, is_namespace_terminating, key_of};
 
 use super::{Action, Because, Failure, Observed, ReplicaSets};
 use crate::{owner, template};
@@ -89,7 +89,7 @@ impl ReplicaSets {
                 }
             }
             if let Some(error) = failed {
-                if !template::is_namespace_terminating(&error) {
+                if !is_namespace_terminating(&error) {
                     self.note(
                         set,
                         "FailedCreate",
