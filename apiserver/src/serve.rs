@@ -95,11 +95,7 @@ async fn connection(server: ApiServer, stream: TcpStream, acceptor: TlsAcceptor,
         async move { Ok::<_, Infallible>(front.handle(request, identity).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
-        .half_close(true);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
     builder
         .http2()
         .timer(TokioTimer::new())

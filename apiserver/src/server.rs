@@ -205,7 +205,7 @@ async fn create_or_update(registry: &Registry, object: Value, caller: &Caller) -
     };
     let options = WriteOptions::default();
     let result = match registry.current(&target) {
-        Ok(present) => match bootstrap::reconcile(&present.value(), &object) {
+        Ok(present) => match reconciled(&present.value(), &object) {
             Some(next) => registry.update(&target, body(next), &options, caller).await,
             None => return Ok(()),
         },
@@ -219,6 +219,20 @@ async fn create_or_update(registry: &Registry, object: Value, caller: &Caller) -
         Ok(_) | Err(ApiError::AlreadyExists { .. }) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// What an object that is there should become. Where this server is reached may have changed since the last start.
+fn reconciled(present: &Value, wanted: &Value) -> Option<Value> {
+    if !matches!(wanted["kind"].as_str(), Some("Endpoints" | "EndpointSlice")) {
+        return bootstrap::reconcile(present, wanted);
+    }
+    let mut next = present.clone();
+    for field in ["subsets", "endpoints", "ports"] {
+        if let Some(value) = wanted.get(field) {
+            next[field] = value.clone();
+        }
+    }
+    (next != *present).then_some(next)
 }
 
 /// The Service under which everything in the cluster reaches this server, and where it leads.

@@ -14,8 +14,12 @@ use timonel_client::{SeededRng, TokioClock};
 use timonel_store::MemoryStore;
 
 async fn server() -> (ApiServer, kube::Client) {
+    server_on(Arc::new(MemoryStore::new())).await
+}
+
+async fn server_on(store: Arc<MemoryStore>) -> (ApiServer, kube::Client) {
     let deps = Deps {
-        store: Arc::new(MemoryStore::new()),
+        store,
         clock: Arc::new(TokioClock::starting_at("2026-01-01T00:00:00Z".parse().unwrap())),
         rng: Arc::new(SeededRng::new(1)),
     };
@@ -484,4 +488,48 @@ async fn lists_that_stream_end_with_a_bookmark_and_old_revisions_expire() {
         refused.contains("configmaps is forbidden: User \"system:anonymous\" cannot list resource \"configmaps\" in API group \"\" in the namespace \"default\""),
         "{refused}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_goes_on_after_a_restart_where_it_was() {
+    let store = Arc::new(MemoryStore::new());
+    let (first, client) = server_on(store.clone()).await;
+    let maps: Api<ConfigMap> = Api::default_namespaced(client);
+    let before = maps.create(&PostParams::default(), &config_map("one")).await.unwrap();
+    maps.create(&PostParams::default(), &config_map("two")).await.unwrap();
+    first.stop();
+    assert!(!first.ready());
+    let (_second, client) = server_on(store).await;
+    let maps: Api<ConfigMap> = Api::default_namespaced(client);
+    assert_eq!(maps.list(&ListParams::default()).await.unwrap().items.len(), 2);
+    let version = before.metadata.resource_version.unwrap();
+    let mut watch = maps.watch(&WatchParams::default(), &version).await.unwrap().boxed();
+    match watch.try_next().await.unwrap() {
+        Some(WatchEvent::Added(map)) => assert_eq!(map.metadata.name.as_deref(), Some("two")),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watcher_that_does_not_read_is_ended_and_nobody_else_suffers() {
+    let (_server, client) = server().await;
+    let maps: Api<ConfigMap> = Api::default_namespaced(client);
+    let mut slow = maps.watch(&WatchParams::default(), "0").await.unwrap().boxed();
+    let mut last = maps.create(&PostParams::default(), &config_map("one")).await.unwrap();
+    for at in 0..2200 {
+        last.data.as_mut().unwrap().insert("k".into(), at.to_string());
+        last = maps.replace("one", &PostParams::default(), &last).await.unwrap();
+    }
+    let mut told = 0;
+    loop {
+        match slow.try_next().await.unwrap() {
+            Some(WatchEvent::Added(_) | WatchEvent::Modified(_)) => told += 1,
+            Some(WatchEvent::Error(status)) => {
+                assert_eq!(status.code, 410);
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(told < 2201, "{told}");
 }
