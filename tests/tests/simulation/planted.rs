@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use serde_json::json;
 use timonel_tests::sim::chaos::{self, NAME};
 use timonel_tests::sim::{Component, Faults, invariants};
@@ -95,14 +95,33 @@ fn a_controller_that_acts_on_a_stale_cache_is_caught() {
 fn a_node_that_keeps_running_what_was_deleted_is_caught() {
     simulate(async {
         let (mut world, _) = chaos::calm(5).await.expect("calm");
-        // Its kubelet is gone for good, and nobody takes the machine's power: the containers run on.
+        let pods: Api<Pod> = Api::default_namespaced(world.user());
+        let there = pods
+            .list(&ListParams::default().fields("spec.nodeName=node-1"))
+            .await
+            .expect("listed");
+        assert!(!there.items.is_empty(), "the scheduler spreads: node-1 has pods");
+        // The kubelet is gone for good and nobody takes the machine's power: the containers run on.
         world.crash_component(Component::Kubelet(1));
-        let caught = chaos::rest(&world, SHORT).await.err();
         world.pass(SHORT).await;
-        let orphans = invariants::nodes_run_what_was_asked(&world).await.err();
+        let caught = invariants::converged(&world, NAME).await.expect_err("it is caught");
         assert!(
-            caught.is_some() || orphans.is_some(),
-            "neither the API nor the node shows that a kubelet is missing"
+            caught.contains("not ready") || caught.contains("still ending"),
+            "the API shows that a node does not answer: {caught}"
         );
+        // A user who believes that the machine is dead deletes its pods by force: replicas come elsewhere, and all looks well.
+        for name in there.items.iter().filter_map(|pod| pod.metadata.name.as_deref()) {
+            let force = DeleteParams::default().grace_period(0);
+            drop(pods.delete(name, &force).await);
+        }
+        world.pass(SHORT).await;
+        invariants::converged(&world, NAME).await.expect("replaced elsewhere");
+        let caught = invariants::nodes_run_what_was_asked(&world)
+            .await
+            .expect_err("it is caught");
+        assert!(caught.contains("node-1 still runs"), "{caught}");
+        // The kubelet comes back and stops what nobody asked for any more.
+        world.start_component(Component::Kubelet(1));
+        chaos::rest(&world, SHORT).await.expect("at rest");
     });
 }

@@ -17,10 +17,12 @@ fn number(variable: &str) -> Option<u64> {
 /// Lives the seeds of one eighth of the range.
 fn live_through(part: u64) {
     if let Some(seed) = number("SIM_SEED") {
-        if part == 0
-            && let Err(violation) = simulate(chaos::live(seed))
-        {
-            panic!("{violation}");
+        if part == 0 {
+            match (simulate(chaos::live(seed)), std::env::var_os("SIM_HISTORY")) {
+                (Err(violation), _) => panic!("{violation}"),
+                (Ok(history), Some(file)) => std::fs::write(file, history).expect("writable"),
+                (Ok(_), None) => {}
+            }
         }
         return;
     }
@@ -57,13 +59,39 @@ parts! {
     a_healed_cluster_comes_to_rest_8_of_8 7
 }
 
+/// Where two histories part, with what surrounds the place.
+fn difference(first: &str, second: &str) -> Option<String> {
+    if first == second {
+        return None;
+    }
+    let line = first.lines().zip(second.lines()).position(|(a, b)| a != b);
+    let line = line.unwrap_or_else(|| first.lines().count().min(second.lines().count()));
+    let (a, b) = (
+        first.lines().nth(line).unwrap_or(""),
+        second.lines().nth(line).unwrap_or(""),
+    );
+    let column = a.bytes().zip(b.bytes()).position(|(a, b)| a != b).unwrap_or(0);
+    let near = |text: &str| {
+        let around = text.bytes().skip(column.saturating_sub(200)).take(400);
+        String::from_utf8_lossy(&around.collect::<Vec<u8>>()).into_owned()
+    };
+    let key = |text: &str| text.chars().take(80).collect::<String>();
+    Some(format!(
+        "line {line}\n< {}\n> {}\n< {}\n> {}",
+        key(a),
+        key(b),
+        near(a),
+        near(b)
+    ))
+}
+
 #[test]
 fn a_seed_replays_byte_for_byte() {
     let (first, second) = (simulate(chaos::live(7)), simulate(chaos::live(7)));
     let (first, second) = (first.expect("seed 7 holds"), second.expect("seed 7 holds"));
-    let differs = first.lines().zip(second.lines()).find(|(a, b)| a != b);
-    assert_eq!(differs, None, "the first difference");
-    assert_eq!(first.len(), second.len());
+    if let Some(difference) = difference(&first, &second) {
+        panic!("{difference}");
+    }
     assert_ne!(
         first,
         simulate(chaos::live(8)).expect("seed 8 holds"),

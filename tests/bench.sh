@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# What the design's table asks for, measured on this machine now. Needs a release build and the images (`make bench`).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bin=${BIN:-target/release}
+bench=$bin/timonel-bench
+cargo build --release --quiet -p timonel-tests --bin timonel-bench
+
+memory() { # resident megabytes of a process
+  awk '/VmRSS/ {printf "%.0f MB", $2 / 1024}' "/proc/$1/status"
+}
+
+echo "== API server alone (redb), durable creates and lists"
+dir=$(mktemp -d)
+"$bin/timonel" apiserver --data-dir "$dir" --bind-address 127.0.0.1 --secure-port 16443 2>"$dir/log" &
+server=$!
+trap 'kill $server 2>/dev/null || true; rm -rf "$dir"' EXIT
+until "$bin/timonctl" --kubeconfig "$dir/admin.kubeconfig" get --raw /readyz >/dev/null 2>&1; do sleep 0.05; done
+echo "resident when idle: $(memory $server)"
+for clients in 1 32; do "$bench" creates "$dir/admin.kubeconfig" $clients 10; done
+"$bench" lists "$dir/admin.kubeconfig" 5000 10
+echo "resident after that: $(memory $server)"
+kill $server; wait $server 2>/dev/null || true
+
+echo "== Lab of three nodes: power to Ready"
+"$bin/timonel" lab down >/dev/null 2>&1 || true
+start=$(date +%s.%N)
+"$bin/timonel" lab up --nodes 3 >/dev/null
+config=/var/lib/timonel/lab/admin.kubeconfig
+ctl="$bin/timonctl --kubeconfig $config"
+until [[ $($ctl get nodes --no-headers 2>/dev/null | grep -cw Ready) == 3 ]]; do sleep 0.1; done
+echo "three Ready nodes after $(echo "$(date +%s.%N) - $start" | bc) s"
+$ctl create deployment first --image=timonel.dev/demo:1.0 >/dev/null
+$ctl rollout status deployment/first >/dev/null
+echo "first pod Ready after $(echo "$(date +%s.%N) - $start" | bc) s"
+$ctl delete deployment first >/dev/null
+"$bench" pods $config 50 docker.io/library/busybox:1.35
+sleep 20
+for pid in $(pgrep -f 'timonel (server|agent) '); do
+  echo "idle: $(tr '\0' ' ' </proc/"$pid"/cmdline | cut -d' ' -f1-2) $(memory "$pid")"
+done
+"$bin/timonel" lab down >/dev/null
