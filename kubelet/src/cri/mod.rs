@@ -319,7 +319,9 @@ impl Runtime for CriRuntime {
     }
 
     async fn exec_sync(&self, id: &str, command: &[String], timeout: Duration) -> Result<ExecResult, RuntimeError> {
-        let seconds = i64::try_from(timeout.as_secs_f64().ceil() as u64).unwrap_or(i64::MAX);
+        // CRI counts whole seconds: rounded up, so that a limit below one does not become none.
+        let whole = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
+        let seconds = i64::try_from(whole).unwrap_or(i64::MAX);
         let request = wire::ExecSyncRequest {
             container_id: id.to_owned(),
             cmd: command.to_vec(),

@@ -156,11 +156,7 @@ pub(super) fn has_started(observed: &Observed, pod: &Pod, container: &Container,
 
 /// Whether a running container counts as ready.
 pub(super) fn is_ready(observed: &Observed, pod: &Pod, container: &Container, record: &ContainerRecord) -> bool {
-    if !has_started(observed, pod, container, record)
-        || observed.is_busy(&Busy::Stop(record.id.clone()))
-            && container.readiness_probe.is_none()
-            && pod.metadata.deletion_timestamp.is_none()
-    {
+    if !has_started(observed, pod, container, record) {
         return false;
     }
     if container.readiness_probe.is_none() {

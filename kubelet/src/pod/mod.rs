@@ -20,6 +20,8 @@ pub mod reason;
 pub mod restart;
 mod status;
 mod terminate;
+#[cfg(test)]
+mod tests;
 
 pub use backoff::Backoff;
 pub use observed::{Busy, ImageMemory, Memory, NodeFacts, Observed, StartFailure, Terminal, VolumeMemory};

@@ -226,6 +226,35 @@ fn settle(status: &mut ContainerStatus) {
     status.last_state = None;
 }
 
+/// Settles what had its turn. What never had one because initialization failed goes on saying that it waits.
+fn settle_all(spec: &PodSpec, init: &mut [ContainerStatus], main: &mut [ContainerStatus]) {
+    let initialized = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .zip(init.iter())
+        .all(|(container, status)| {
+            if is_sidecar(container) {
+                status.container_id.is_some()
+            } else {
+                exit_code(status) == Some(0)
+            }
+        });
+    let begun = initialized || main.iter().any(|status| status.container_id.is_some());
+    let turns = init
+        .iter()
+        .rposition(|status| status.container_id.is_some())
+        .map_or(0, |last| last + 1);
+    for status in &mut init[..turns] {
+        let done = exit_code(status) == Some(0);
+        settle(status);
+        status.ready = done;
+    }
+    for status in main.iter_mut().filter(|_| begun) {
+        settle(status);
+    }
+}
+
 fn exit_code(status: &ContainerStatus) -> Option<i32> {
     let of = |state: &Option<ApiState>| state.as_ref().and_then(|s| s.terminated.as_ref()).map(|t| t.exit_code);
     of(&status.state)
@@ -430,18 +459,14 @@ pub(super) fn project(draft: &Draft<'_>, pod: &Pod, spec: &PodSpec, lifecycle: L
     let ended = lifecycle == Lifecycle::Terminated;
     let all = |list: &[Container], init| -> Vec<ContainerStatus> {
         list.iter()
-            .map(|container| {
-                let mut status = container_status(draft, pod, spec, container, init);
-                if ended {
-                    settle(&mut status);
-                    status.ready = init && !is_sidecar(container) && exit_code(&status) == Some(0);
-                }
-                status
-            })
+            .map(|container| container_status(draft, pod, spec, container, init))
             .collect()
     };
-    let init = all(spec.init_containers.as_deref().unwrap_or_default(), true);
-    let main = all(&spec.containers, false);
+    let mut init = all(spec.init_containers.as_deref().unwrap_or_default(), true);
+    let mut main = all(&spec.containers, false);
+    if ended {
+        settle_all(spec, &mut init, &mut main);
+    }
     let mut old = pod.status.clone().unwrap_or_default();
     if let Some(reported) = &observed.memory.reported {
         old.phase.clone_from(&reported.phase);

@@ -40,9 +40,12 @@ pub(super) fn user_of(cert: &[u8]) -> Option<User> {
     Some(User { name, groups })
 }
 
+/// Who, verb, subresource.
+type Question = (User, &'static str, &'static str);
+
 /// Remembers what the API server answered.
 #[derive(Debug, Default)]
-pub(super) struct Decisions(Mutex<BTreeMap<(User, &'static str, &'static str), (Timestamp, bool)>>);
+pub(super) struct Decisions(Mutex<BTreeMap<Question, (Timestamp, bool)>>);
 
 /// The subresource of `nodes` that a path is about, as upstream names it.
 pub(super) fn subresource(path: &str) -> &'static str {

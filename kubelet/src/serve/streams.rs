@@ -108,11 +108,7 @@ pub(super) async fn port_forward(
         let up = async {
             while let Some(Ok(message)) = from_client.next().await {
                 match message {
-                    Message::Binary(data) => {
-                        if to_runtime.write_all(&data).await.is_err() {
-                            break;
-                        }
-                    }
+                    Message::Binary(data) if to_runtime.write_all(&data).await.is_err() => break,
                     Message::Close(_) => break,
                     _ => {}
                 }

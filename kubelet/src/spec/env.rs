@@ -1,6 +1,7 @@
 //! A container's environment: service variables, `envFrom`, `env`, in upstream's order and precedence.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use k8s_openapi::api::core::v1::{Container, EnvVarSource, Pod, Service};
 
@@ -70,9 +71,9 @@ pub fn environment(
         }
     }
     for (name, value) in services {
-        if !result.contains_key(&name) {
-            order.push(name.clone());
-            result.insert(name, value);
+        if let Entry::Vacant(free) = result.entry(name) {
+            order.push(free.key().clone());
+            free.insert(value);
         }
     }
     Ok(order

@@ -219,9 +219,6 @@ impl PodWorker {
             }
             self.spawn(pod.clone(), action);
         }
-        if self.memory.announced.len() > 0 && plan.lifecycle == Lifecycle::Gone {
-            self.memory.announced.clear();
-        }
         if plan.lifecycle == Lifecycle::Running && self.memory.volumes == VolumeMemory::Ready {
             let changed = self.seen.as_ref().map(|seen| &seen.metadata.labels)
                 != pod.as_ref().map(|pod| &pod.metadata.labels)
