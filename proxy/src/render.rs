@@ -12,7 +12,7 @@ use crate::plan::{Backend, Front, NodeFront, Pick, RuleSet, Unserved};
 /// The table that is ours alone.
 pub(crate) const TABLE: &str = "timonel";
 
-/// The mark of packets whose source is replaced on the way out (upstream's bit).
+/// The mark of connections whose source is replaced on the way out (the bit that upstream uses for packets).
 const MASQUERADE: &str = "0x4000";
 
 /// Elements per statement: keeps lines at a length that `nft` parses quickly.
@@ -27,10 +27,10 @@ pub fn render_all(rules: &RuleSet) -> String {
         "table ip {TABLE}
 delete table ip {TABLE}
 table ip {TABLE} {{
+  map endpoints {{ type ipv4_addr . inet_proto . inet_service . mark : ipv4_addr . inet_service; }}
+  map node_endpoints {{ type inet_proto . inet_service . mark : ipv4_addr . inet_service; }}
   map services {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
-  map endpoints {{ typeof ip daddr . meta l4proto . th dport . numgen random mod 65536 : ip daddr . th dport; }}
   map node_ports {{ type inet_proto . inet_service : verdict; }}
-  map node_endpoints {{ typeof meta l4proto . th dport . numgen random mod 65536 : ip daddr . th dport; }}
   map unserved {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
   map unserved_node_ports {{ type inet_proto . inet_service : verdict; }}
   set cluster_ips {{ type ipv4_addr; }}
@@ -51,7 +51,8 @@ table ip {TABLE} {{
   chain nat_output {{ type nat hook output priority -100; jump find_endpoint; }}
   chain nat_postrouting {{
     type nat hook postrouting priority srcnat
-    meta mark & {MASQUERADE} == {MASQUERADE} meta mark set meta mark & 0xffffbfff masquerade fully-random
+    ct status dnat meta mark set 0
+    ct mark & {MASQUERADE} == {MASQUERADE} masquerade fully-random
     ip saddr . ip daddr @hairpins ct status dnat masquerade fully-random
     ip saddr @own_pods ip daddr != @cluster masquerade fully-random
   }}
@@ -170,9 +171,11 @@ impl Chain {
         let mark = self
             .pick
             .masquerade
-            .then(|| format!("meta mark set meta mark or {MASQUERADE}"));
+            .then(|| format!("ct mark set ct mark or {MASQUERADE}"));
+        // The number goes through the packet's mark: nft 1.0.6 cannot add to a map whose key has a drawn number in it.
+        let draw = format!("meta mark set {draw}");
         mark.into_iter()
-            .chain([format!("dnat ip to {key} . {draw} map @{map}")])
+            .chain([draw, format!("dnat ip to {key} . meta mark map @{map}")])
             .collect()
     }
 }

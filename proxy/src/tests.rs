@@ -74,7 +74,8 @@ fn a_service_sends_to_ready_endpoints_only() {
         expect![[r#"
             add chain ip timonel service_2
             flush chain ip timonel service_2
-            add rule ip timonel service_2 dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 2 map @endpoints
+            add rule ip timonel service_2 meta mark set numgen random mod 2
+            add rule ip timonel service_2 dnat ip to ip daddr . meta l4proto . th dport . meta mark map @endpoints
             add element ip timonel services { 10.96.0.50 . tcp . 80 : goto service_2 }
             add element ip timonel endpoints { 10.96.0.50 . tcp . 80 . 0 : 10.244.1.2 . 8080, 10.96.0.50 . tcp . 80 . 1 : 10.244.2.3 . 8080 }
             add element ip timonel cluster_ips { 10.96.0.50 }
@@ -113,7 +114,8 @@ fn a_new_endpoint_is_one_element_and_a_new_count() {
     expect![[r#"
         add chain ip timonel service_3
         flush chain ip timonel service_3
-        add rule ip timonel service_3 dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 3 map @endpoints
+        add rule ip timonel service_3 meta mark set numgen random mod 3
+        add rule ip timonel service_3 dnat ip to ip daddr . meta l4proto . th dport . meta mark map @endpoints
         delete element ip timonel services { 10.96.0.50 . tcp . 80 : goto service_2 }
         add element ip timonel services { 10.96.0.50 . tcp . 80 : goto service_3 }
         add element ip timonel endpoints { 10.96.0.50 . tcp . 80 . 2 : 10.244.9.1 . 8080 }
@@ -162,6 +164,67 @@ fn routes_lead_to_other_nodes_and_the_own_range_to_the_bridge() {
     let plan = network::plan(&hello());
     assert_eq!(plan.gateway().map(|ip| ip.to_string()).as_deref(), Some("10.244.1.1"));
     assert_eq!(format!("{:?}", plan.routes), "{10.244.2.0/24: 10.210.0.12}");
+}
+
+/// Loads scripts one after the other in a network namespace of their own.
+#[track_caller]
+fn load(scripts: &[String]) {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+    let folder = std::env::temp_dir().join(format!("timonel-proxy-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut shell = String::from("set -e\n");
+    for (at, script) in scripts.iter().enumerate() {
+        let path = folder.join(format!("{at}.nft"));
+        std::fs::write(&path, script).unwrap();
+        shell.push_str(&format!("nft -f {}\n", path.display()));
+    }
+    let mut child = Command::new("unshare")
+        .args(["--net", "--map-root-user", "sh"])
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(shell.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(
+        output.status.success(),
+        "{}\n{}",
+        String::from_utf8_lossy(&output.stderr),
+        scripts.join("\n----\n")
+    );
+}
+
+#[test]
+fn the_kernel_takes_the_table_and_every_change_to_it() {
+    let none = RuleSet::default();
+    let some = plan(&hello());
+    let mut observed = hello();
+    let mut service = (*observed.services[0]).clone();
+    if let Some(spec) = service.spec.as_mut() {
+        spec.type_ = Some("NodePort".to_owned());
+        spec.session_affinity = Some("ClientIP".to_owned());
+        spec.external_ips = Some(vec!["192.0.2.7".to_owned()]);
+        if let Some(port) = spec.ports.as_mut().and_then(|ports| ports.first_mut()) {
+            port.node_port = Some(30080);
+        }
+    }
+    observed.services.push(Arc::new(service));
+    observed.services.remove(0);
+    let more = plan(&observed);
+    observed.slices.clear();
+    let unserved = plan(&observed);
+    load(&[
+        render_all(&none),
+        render_changes(&none, &some),
+        render_changes(&some, &more),
+        render_changes(&more, &unserved),
+        render_changes(&unserved, &more),
+        render_changes(&more, &none),
+        render_all(&more),
+    ]);
 }
 
 #[test]
