@@ -252,3 +252,6 @@ async fn release(api: &Api<Lease>, clock: &dyn Clock, config: &LeaderConfig, see
         );
     }
 }
+
+#[cfg(test)]
+mod tests;
