@@ -90,25 +90,22 @@ impl Controller for NodeLifecycle {
             return Ok(None);
         };
         let now = self.context.clock.now();
-        // Nodes are judged together: those that fell silent at the same moment must not vouch for each other.
-        let mut heard = BTreeMap::new();
-        let mut someone_is_ready = false;
-        {
-            let mut memory = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-            for other in caches.nodes.list() {
-                let name = owner::name(&other.metadata).to_owned();
-                let lease = caches.node_leases.get(&ObjectKey::new("kube-node-lease", &name));
-                let entry = memory
-                    .entry(name.clone())
-                    .or_insert_with(|| Heartbeat::first(&other, lease.as_deref(), now));
-                entry.hear(&other, lease.as_deref(), now);
-                someone_is_ready |= plan::is_ready(&other) && !entry.is_stale(self.context.timings(), now);
-                heard.insert(name, entry.clone());
-            }
-        }
-        let Some(heard) = heard.remove(&key.name) else {
-            return Ok(None);
+        let mut memory = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hear = |node: &Node| {
+            let name = owner::name(&node.metadata);
+            let lease = caches.node_leases.get(&ObjectKey::new("kube-node-lease", name));
+            let entry = memory
+                .entry(name.to_owned())
+                .or_insert_with(|| Heartbeat::first(node, lease.as_deref(), now));
+            entry.hear(node, lease.as_deref(), now);
+            entry.clone()
         };
+        let heard = hear(&node);
+        // Nodes are judged together: those that fell silent at the same moment must not vouch for each other.
+        let nodes = caches.nodes.snapshot();
+        let mut ready = nodes.values().filter(|other| plan::is_ready(other));
+        let someone_is_ready = ready.any(|other| !hear(other).is_stale(self.context.timings(), now));
+        drop(memory);
         let on_node =
             |pod: &Arc<Pod>| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(key.name.as_str());
         let unready = !plan::is_ready(&node);
