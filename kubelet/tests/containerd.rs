@@ -33,7 +33,7 @@ fn pod(name: &str, command: &str) -> Pod {
 async fn start(containerd: &Containerd, runtime: &dyn Runtime, pod: &Pod) -> (String, String) {
     let settings = NodeSettings {
         pod_logs: containerd.dir.path().join("logs"),
-        cgroup_root: format!("/timonel-test-{}", std::process::id()),
+        cgroup_root: support::cgroup_root(),
         ..NodeSettings::default()
     };
     let config = sandbox(pod, 0, &settings);

@@ -200,6 +200,9 @@ async fn run_sandbox(shared: &Shared, pod: &Pod, attempt: u32) -> Result<(), Str
         shared.say(pod, None, true, "FailedCreatePodSandBox", message.clone());
         return Err(message);
     }
+    if shared.config.hollow {
+        return Ok(());
+    }
     shared.relist.fresh().await;
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     let host = pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true);

@@ -124,13 +124,18 @@ impl Shared {
     /// Looks a pod up by namespace and name.
     pub fn find(&self, namespace: &str, name: &str) -> Option<PodView> {
         let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
-        pods.values()
-            .find(|view| {
-                view.pod.as_ref().is_some_and(|pod| {
-                    pod.metadata.namespace.as_deref() == Some(namespace) && pod.metadata.name.as_deref() == Some(name)
-                })
+        let named = |view: &&PodView| {
+            view.pod.as_ref().is_some_and(|pod| {
+                pod.metadata.namespace.as_deref() == Some(namespace) && pod.metadata.name.as_deref() == Some(name)
             })
-            .cloned()
+        };
+        // The forerunner of that name may still be ending: the younger one is meant.
+        let age = |view: &&PodView| {
+            view.pod
+                .as_ref()
+                .and_then(|pod| pod.metadata.creation_timestamp.as_ref().map(|at| at.0))
+        };
+        pods.values().filter(named).max_by_key(age).cloned()
     }
 
     /// All pods of this node.

@@ -103,7 +103,25 @@ impl Drop for Containerd {
         // SIGTERM to unshare would orphan nothing either, but a kill cannot be refused; --kill-child takes the rest along.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        for hierarchy in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            remove_cgroup(&hierarchy.path().join(cgroup_root().trim_start_matches('/')));
+        }
     }
+}
+
+/// Where this process' pods have their cgroups.
+pub(crate) fn cgroup_root() -> String {
+    format!("/timonel-test-{}", std::process::id())
+}
+
+/// From the leaves up; what is still in use (by another test of this process) stays.
+fn remove_cgroup(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_cgroup(&entry.path());
+        }
+    }
+    let _ = std::fs::remove_dir(dir);
 }
 
 fn run(command: &mut Command) {
