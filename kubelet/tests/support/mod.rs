@@ -103,8 +103,16 @@ impl Drop for Containerd {
         // SIGTERM to unshare would orphan nothing either, but a kill cannot be refused; --kill-child takes the rest along.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        for hierarchy in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-            remove_cgroup(&hierarchy.path().join(cgroup_root().trim_start_matches('/')));
+        // The kernel takes a moment to end what was killed.
+        for _ in 0..20 {
+            let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+            let ours = hierarchies.map(|entry| entry.path().join(cgroup_root().trim_start_matches('/')));
+            let left: Vec<PathBuf> = ours.filter(|dir| dir.exists()).collect();
+            if left.is_empty() {
+                break;
+            }
+            left.iter().for_each(|dir| remove_cgroup(dir));
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
 }
