@@ -67,6 +67,20 @@ pub(crate) enum Command {
     Get(commands::get::Get),
     /// Show details of objects
     Describe(commands::describe::Describe),
+    /// Tell what a kind's fields mean
+    Explain(commands::explain::Explain),
+    /// Wait until something is true of objects
+    Wait(commands::wait::Wait),
+    /// List what happened
+    Events(commands::events::Events),
+    /// Look into what you may do
+    #[command(subcommand)]
+    Auth(commands::auth::Auth),
+    /// Look at and change kubeconfig files
+    #[command(subcommand)]
+    Config(commands::config::Config),
+    /// Change the taints of nodes
+    Taint(commands::taint::Taint),
     /// Apply a configuration to objects by file
     Apply(commands::apply::Apply),
     /// Mark nodes as unschedulable
@@ -79,6 +93,26 @@ pub(crate) enum Command {
     Logs(commands::logs::Logs),
     /// Create objects from files or from flags
     Create(commands::create::Create),
+    /// Run an image in a pod
+    Run(commands::run::Run),
+    /// Make a service for what is there
+    Expose(commands::expose::Expose),
+    /// Make an autoscaler for what is there
+    Autoscale(commands::expose::Autoscale),
+    /// Replace objects by those in files
+    Replace(commands::replace::Replace),
+    /// Change objects in an editor
+    Edit(commands::edit::Edit),
+    /// Show what apply would change
+    Diff(commands::edit::Diff),
+    /// Decide on certificate signing requests
+    #[command(subcommand)]
+    Certificate(commands::replace::Certificate),
+    /// Show how much nodes or pods use (there is no metrics API yet)
+    Top {
+        /// node or pod, then names
+        words: Vec<String>,
+    },
     /// Run a command in a container
     Exec(commands::exec::Exec),
     /// Attach to a process that is already running inside a container

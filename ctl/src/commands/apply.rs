@@ -226,7 +226,11 @@ pub(crate) fn with_last_applied(object: &Value) -> Value {
 }
 
 /// The patch that leads from live to what is wanted, and its content type.
-fn difference(resource: &Resource, modified: &Value, live: &Value) -> Result<(Value, &'static str), Failure> {
+pub(crate) fn difference(
+    resource: &Resource,
+    modified: &Value,
+    live: &Value,
+) -> Result<(Value, &'static str), Failure> {
     let last: Value = live["metadata"]["annotations"][LAST_APPLIED]
         .as_str()
         .and_then(|text| serde_json::from_str(text).ok())

@@ -1,19 +1,30 @@
 //! A file per verb, or per family of verbs that are one idea.
 
 pub(crate) mod apply;
+pub(crate) mod auth;
 pub(crate) mod cluster;
+pub(crate) mod config;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod describe;
+pub(crate) mod edit;
+pub(crate) mod events;
 pub(crate) mod exec;
+pub(crate) mod explain;
+pub(crate) mod expose;
 pub(crate) mod get;
 pub(crate) mod logs;
 pub(crate) mod metadata;
 pub(crate) mod nodes;
 pub(crate) mod patch;
+pub(crate) mod replace;
 pub(crate) mod rollout;
+pub(crate) mod run;
 pub(crate) mod scale;
+pub(crate) mod set;
+pub(crate) mod taint;
 pub(crate) mod validate;
+pub(crate) mod wait;
 
 use crate::args::{Cli, Command};
 use crate::error::Failure;
@@ -26,6 +37,9 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failure> {
     {
         return version.clone().run(None).await;
     }
+    if let Command::Config(config) = cli.command {
+        return config.run(&cli.connection);
+    }
     let session = Session::open(&cli.connection).await?;
     match cli.command {
         Command::Get(get) => get.run(&session).await,
@@ -34,6 +48,20 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Uncordon(nodes) => nodes.cordon(&session, false).await.map(|_| ()),
         Command::Drain(drain) => drain.run(&session).await,
         Command::Logs(logs) => logs.run(&session).await,
+        Command::Run(run) => run.run(&session).await,
+        Command::Expose(expose) => expose.run(&session).await,
+        Command::Autoscale(autoscale) => autoscale.run(&session).await,
+        Command::Replace(replace) => replace.run(&session).await,
+        Command::Certificate(certificate) => certificate.run(&session).await,
+        Command::Edit(edit) => edit.run(&session).await,
+        Command::Diff(diff) => diff.run(&session).await,
+        Command::Top { .. } => Err(Failure::usage("Metrics API not available")),
+        Command::Explain(explain) => explain.run(&session).await,
+        Command::Wait(wait) => wait.run(&session).await,
+        Command::Auth(auth) => auth.run(&session).await,
+        Command::Events(events) => events.run(&session).await,
+        Command::Taint(taint) => taint.run(&session).await,
+        Command::Config(config) => config.run(&cli.connection),
         Command::Describe(describe) => describe.run(&session).await,
         Command::Create(create) => create.run(&session).await,
         Command::Exec(exec) => exec.run(&session).await,

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::args::Output;
+use crate::commands::set;
 use crate::error::Failure;
 use crate::output;
 use crate::resolve;
@@ -99,6 +100,10 @@ impl Patch {
 pub(crate) enum Set {
     /// Change the image of containers
     Image(Image),
+    /// Change the environment of containers
+    Env(set::Env),
+    /// Change what containers request and may use
+    Resources(set::Resources),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -112,8 +117,11 @@ pub(crate) struct Image {
 impl Set {
     /// Carries the command out.
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
-        let Self::Image(image) = self;
-        image.run(session).await
+        match self {
+            Self::Image(image) => image.run(session).await,
+            Self::Env(env) => env.run(session).await,
+            Self::Resources(resources) => resources.run(session).await,
+        }
     }
 }
 

@@ -5,15 +5,8 @@ use serde_json::Value;
 use super::page::Page;
 use super::values::{go_list, is_true, list, number, or_none, quantities, some, text, time};
 
-/// Adds all containers of one sort. Field references are resolved against `pod`, where there is one.
-pub(super) fn containers(
-    page: &mut Page,
-    title: &str,
-    all: &[Value],
-    statuses: &[Value],
-    pod: Option<&Value>,
-    space: &str,
-) {
+/// Adds all containers of one sort. Field references stand without their value, as kubectl shows them.
+pub(super) fn containers(page: &mut Page, title: &str, all: &[Value], statuses: &[Value], space: &str) {
     let none = if all.is_empty() { " <none>" } else { "" };
     page.put(format_args!("{space}{title}:{none}\n"));
     for container in all {
@@ -52,7 +45,7 @@ pub(super) fn containers(
             }
         }
         environment_sources(page, list(container, "/envFrom"));
-        environment(page, container, pod);
+        environment(page, container);
         mounts(page, container);
     }
 }
@@ -132,10 +125,10 @@ fn state(page: &mut Page, title: &str, state: &Value) {
     }
 }
 
-/// `exec [cat /x] delay=0s timeout=1s period=10s #success=1 #failure=3`
+/// `exec [cat /x] delay=0s timeout=1s period=10s successThreshold=1 failureThreshold=3`
 fn probe(probe: &Value) -> String {
     let attributes = format!(
-        "delay={}s timeout={}s period={}s #success={} #failure={}",
+        "delay={}s timeout={}s period={}s successThreshold={} failureThreshold={}",
         number(probe, "/initialDelaySeconds"),
         number(probe, "/timeoutSeconds"),
         number(probe, "/periodSeconds"),
@@ -158,7 +151,11 @@ fn probe(probe: &Value) -> String {
         } else {
             "/"
         };
-        format!("http-get {scheme}//{host}:{}{slash}{path} {attributes}", port(get))
+        format!(
+            "http-get {scheme}//{host}:{}{slash}{} {attributes}",
+            port(get),
+            escaped(path)
+        )
     } else if let Some(socket) = probe.get("tcpSocket") {
         format!("tcp-socket {}:{} {attributes}", text(socket, "/host"), port(socket))
     } else if let Some(grpc) = probe.get("grpc") {
@@ -194,7 +191,7 @@ fn environment_sources(page: &mut Page, sources: &[Value]) {
     }
 }
 
-fn environment(page: &mut Page, container: &Value, pod: Option<&Value>) {
+fn environment(page: &mut Page, container: &Value) {
     let variables = list(container, "/env");
     if variables.is_empty() {
         page.line(2, "Environment:\t<none>");
@@ -205,9 +202,8 @@ fn environment(page: &mut Page, container: &Value, pod: Option<&Value>) {
         let (name, from) = (text(variable, "/name"), &variable["valueFrom"]);
         if let Some(field) = from.get("fieldRef") {
             let path = text(field, "/fieldPath");
-            let value = pod.map(|pod| resolve(pod, path)).unwrap_or_default();
             let version = field["apiVersion"].as_str().unwrap_or("v1");
-            page.line(3, format_args!("{name}:\t{value} ({version}:{path})"));
+            page.line(3, format_args!("{name}:\t ({version}:{path})"));
         } else if let Some(field) = from.get("resourceFieldRef") {
             let resource = text(field, "/resource");
             page.line(3, format_args!("{name}:\t{} ({resource})", amount(container, resource)));
@@ -234,21 +230,17 @@ fn reference(name: &str, key: &Value, place: &str) -> String {
     )
 }
 
-/// The value that a field reference has now.
-fn resolve(pod: &Value, path: &str) -> String {
-    if let Some((map, key)) = path.strip_suffix("']").and_then(|path| path.split_once("['")) {
-        return pod
-            .pointer(&format!("/{}", map.replace('.', "/")))
-            .map_or_else(String::new, |map| map[key].as_str().unwrap_or("").to_owned());
-    }
-    let pointer = match path {
-        "status.podIPs" | "status.hostIPs" => {
-            let addresses = list(pod, &format!("/{}", path.replace('.', "/")));
-            return addresses.iter().map(|a| text(a, "/ip")).collect::<Vec<_>>().join(",");
+/// A path as it stands in a URL, with Go's idea of what needs no escape.
+fn escaped(path: &str) -> String {
+    let mut out = String::new();
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out += &format!("%{byte:02X}");
         }
-        path => format!("/{}", path.replace('.', "/")),
-    };
-    some(pod, &pointer).unwrap_or_default()
+    }
+    out
 }
 
 /// A resource of the container, in whole units, rounded up, as the kubelet passes it.

@@ -25,8 +25,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 pub(crate) use events::{by_time, interval};
-pub(crate) use page::Page;
-pub(crate) use values::{age, human_duration, rfc1123};
+pub(crate) use rbac::rows as rule_rows;
+
+use page::Page;
 
 /// What a description needs besides the object; commands/describe gathers it.
 #[derive(Clone, Debug, Default)]

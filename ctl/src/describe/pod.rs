@@ -83,7 +83,7 @@ pub(super) fn pod(page: &mut Page, pod: &Value, related: &Related) {
     ] {
         let all = list(pod, spec);
         if !all.is_empty() || title == "Containers" {
-            containers(page, title, all, list(pod, status), Some(pod), "");
+            containers(page, title, all, list(pod, status), "");
         }
     }
     conditions(page, pod);
@@ -150,9 +150,9 @@ pub(super) fn template(page: &mut Page, template: &Value) {
     }
     let init = list(template, "/spec/initContainers");
     if !init.is_empty() {
-        containers(page, "Init Containers", init, &[], None, "  ");
+        containers(page, "Init Containers", init, &[], "  ");
     }
-    containers(page, "Containers", list(template, "/spec/containers"), &[], None, "  ");
+    containers(page, "Containers", list(template, "/spec/containers"), &[], "  ");
     volumes(page, list(template, "/spec/volumes"), "  ");
     spread(page, "  ", list(template, "/spec/topologySpreadConstraints"));
     let class = text(template, "/spec/priorityClassName");

@@ -62,24 +62,15 @@ impl Simple {
         format!("{name}{group}{sub}")
     }
 
-    /// The order in which kubectl shows rules: by the text of the whole rule.
+    /// The order in which kubectl shows rules: by the text of the whole rule, verbs first.
     fn order(&self) -> String {
-        let one = |title: &str, value: &Option<String>| {
-            value
-                .as_ref()
-                .map_or_else(String::new, |value| format!("{title}:[{value:?}], "))
-        };
-        let group = if self.resource.is_some() {
-            format!("APIGroups:[{:?}], ", self.group)
-        } else {
-            String::new()
-        };
         format!(
-            "{group}{}{}{}Verbs:{}",
-            one("NonResourceURLs", &self.url),
-            one("ResourceNames", &self.name),
-            one("Resources", &self.resource),
-            go_list(&self.verbs)
+            "{},[{}],{},{},{}",
+            go_list(&self.verbs),
+            self.group,
+            go(&self.resource),
+            go(&self.name),
+            go(&self.url)
         )
     }
 }
@@ -100,7 +91,7 @@ fn simple_rules(rules: &[Value]) -> Vec<Simple> {
             old.group == new.group && old.resource == new.resource && old.name == new.name && old.url == new.url
         };
         match simple.iter_mut().find(same) {
-            Some(old) => {
+            Some(old) if old.resource.is_some() => {
                 let missing: Vec<Value> = new
                     .verbs
                     .iter()
@@ -109,7 +100,7 @@ fn simple_rules(rules: &[Value]) -> Vec<Simple> {
                     .collect();
                 old.verbs.extend(missing);
             }
-            None => simple.push(new),
+            _ => simple.push(new),
         }
     };
     for rule in rules {
@@ -155,4 +146,12 @@ pub(super) fn binding(page: &mut Page, binding: &Value) {
             ),
         );
     }
+}
+
+/// Rows of `auth can-i --list`: resource, URL, name, verbs; those that span everything first.
+pub(crate) fn rows(rules: &[Value]) -> Vec<[String; 4]> {
+    simple_rules(rules)
+        .into_iter()
+        .map(|rule| [rule.resource(), go(&rule.url), go(&rule.name), go_list(&rule.verbs)])
+        .collect()
 }

@@ -209,6 +209,7 @@ pub(super) fn stateful_set(page: &mut Page, object: &Value, related: &Related) {
     page.field(0, "CreationTimestamp", time(object, "/metadata/creationTimestamp"));
     page.field(0, "Selector", selector(&object["spec"]["selector"]));
     metadata(page, object);
+    page.field(0, "Service Name", text(object, "/spec/serviceName"));
     page.field(
         0,
         "Replicas",

@@ -48,13 +48,13 @@ pub(crate) struct Common {
     pub(crate) dry_run: String,
     /// Who is recorded as the owner of the fields
     #[arg(long, default_value = "kubectl-create")]
-    field_manager: String,
+    pub(crate) field_manager: String,
     /// Keep the configuration in an annotation, for apply to compare with later
     #[arg(long)]
-    save_config: bool,
+    pub(crate) save_config: bool,
     /// strict (or true), warn, ignore (or false): what to do about unknown and duplicate fields
     #[arg(long, default_value = "strict", value_parser = validate::LEVELS)]
-    validate: String,
+    pub(crate) validate: String,
 }
 
 /// The kinds that can be made from flags alone.
@@ -115,14 +115,14 @@ pub(crate) struct Made {
 }
 
 impl Made {
-    fn new(object: Value, refused: &'static str) -> Self {
+    pub(crate) fn new(object: Value, refused: &'static str) -> Self {
         Self {
             object,
             refused: Some(refused),
         }
     }
 
-    fn plain(object: Value) -> Self {
+    pub(crate) fn plain(object: Value) -> Self {
         Self { object, refused: None }
     }
 }
