@@ -66,10 +66,12 @@ pub(crate) fn plug(switch: ProcRef, machine: ProcRef, host: u8, address: Ipv4Add
     // The namespace of a machine that lost power goes away a moment later, its cable with it.
     ip(Some(switch), &format!("link del {port}\n"), true)?;
     let state = if cut { "down" } else { "up" };
+    // The same card after every boot, or the others would write to the old one until their caches expire.
+    let card = format!("02:54:4d:00:00:{host:02x}");
     ip(
         Some(switch),
         &format!(
-            "link add {port} type veth peer name eth0 netns {}\nlink set {port} master lab0 {state}\n",
+            "link add {port} type veth peer name eth0 address {card} netns {}\nlink set {port} master lab0 {state}\n",
             machine.pid
         ),
         false,
