@@ -87,10 +87,10 @@ fn report(what: &str, mut times: Vec<Duration>, elapsed: Duration) {
 }
 
 async fn creates(kubeconfig: &Path, clients: u64, time: Duration) -> Result<()> {
-    let start = Instant::now();
-    let workers = (0..clients).map(|worker| async move {
+    let (start, kubeconfig) = (Instant::now(), kubeconfig.to_owned());
+    let workers = (0..clients).map(|worker| (worker, kubeconfig.clone())).map(|(worker, kubeconfig)| async move {
         // A client of its own, so a connection of its own.
-        let pods: Api<Pod> = Api::namespaced(connect(kubeconfig).await?, NAMESPACE);
+        let pods: Api<Pod> = Api::namespaced(connect(&kubeconfig).await?, NAMESPACE);
         let mut times = Vec::new();
         while start.elapsed() < time {
             let pod = pod(&format!("p-{worker}-{}", times.len()), "unschedulable:1")?;

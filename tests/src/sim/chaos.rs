@@ -83,12 +83,20 @@ pub async fn roll(world: &World, version: u64) {
     insist(|| api.patch(NAME, &params, &patch)).await;
 }
 
-/// Lives through one seed: everything that must hold is checked.
-pub async fn live(seed: u64) -> Result<String, Violation> {
-    let (mut world, watcher) = calm(seed).await?;
+/// Lives through one seed: everything that must hold is checked. Returns the history beside the verdict.
+pub async fn live(seed: u64) -> (String, Result<(), Violation>) {
+    let (mut world, watcher) = match calm(seed).await {
+        Ok(calm) => calm,
+        Err(violation) => {
+            return (
+                String::new(),
+                Err(format!("seed {seed}: before any fault: {violation}")),
+            );
+        }
+    };
     let outcome = storm(&mut world, &watcher).await;
-    outcome.map_err(|violation| format!("seed {seed}: {violation}\n{}", world.story()))?;
-    Ok(world.history().await)
+    let outcome = outcome.map_err(|violation| format!("seed {seed}: {violation}\n{}", world.story()));
+    (world.history().await, outcome)
 }
 
 async fn storm(world: &mut World, watcher: &Watcher) -> Result<(), Violation> {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use jiff::Timestamp;
 use timonel_apiserver::identity::UserInfo;
 use timonel_apiserver::{ApiServer, Config, Deps};
@@ -14,7 +15,7 @@ use timonel_controller_manager as controllers;
 use timonel_kubelet as kubelet;
 use timonel_kubelet::simulated::SimulatedRuntime;
 use timonel_scheduler as scheduler;
-use timonel_store::{CommitClock, MemoryStore, Range, Store, Unacknowledged};
+use timonel_store::{CommitClock, MemoryStore, Range, Store as _, Unacknowledged};
 use tokio_util::sync::CancellationToken;
 
 use super::link::{Faults, Link};
@@ -314,21 +315,27 @@ impl World {
         tokio::time::sleep(time).await;
     }
 
-    /// Everything that the store holds, byte for byte but for the server's own keys, which are random by design.
+    /// What happened, every write in its order, and what the store holds in the end, byte for byte but for the server's own
+    /// keys, which are random by design.
     pub async fn history(&self) -> String {
-        let page = self.store.range(Range::default()).await.expect("readable");
+        let stable = |key: &str| !key.contains("cluster-info") && !key.contains("/secrets/");
         let mut lines = self.told.clone();
-        for entry in page
-            .entries
-            .iter()
-            .filter(|entry| !entry.key.contains("cluster-info") && !entry.key.contains("/secrets/"))
-        {
-            lines.push(format!(
-                "{} {} {}",
-                entry.mod_revision,
-                entry.key,
-                String::from_utf8_lossy(&entry.value)
-            ));
+        let last = self.store.current_revision();
+        let writes = self.store.watch("/", self.store.oldest_revision()).await;
+        let mut writes = writes.expect("the whole history is there");
+        let mut seen = self.store.oldest_revision();
+        while seen < last {
+            let item = writes.next().await.expect("goes on").expect("readable");
+            seen = item.revision;
+            for event in item.events.iter().filter(|event| stable(&event.key)) {
+                let value = event.entry.as_ref().map(|entry| String::from_utf8_lossy(&entry.value));
+                lines.push(format!(
+                    "{} {} {}",
+                    event.revision,
+                    event.key,
+                    value.as_deref().unwrap_or("deleted")
+                ));
+            }
         }
         lines.join("\n")
     }
