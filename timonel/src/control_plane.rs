@@ -232,8 +232,10 @@ async fn client(args: &ControllerArgs) -> anyhow::Result<kube::Client> {
 
 /// `timonel scheduler`.
 pub(crate) async fn scheduler(args: ControllerArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let mut config = timonel_scheduler::Config::default();
-    config.leader = leader("kube-scheduler", args.leader_elect)?;
+    let config = timonel_scheduler::Config {
+        leader: leader("kube-scheduler", args.leader_elect)?,
+        ..Default::default()
+    };
     let deps = timonel_scheduler::Deps {
         client: client(&args).await?,
         clock: clock(),
