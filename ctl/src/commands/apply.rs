@@ -188,6 +188,7 @@ impl Apply {
                     )));
                 }
             };
+            warn_without_memory(resource, &live);
             let (patch, content_type) = difference(resource, &modified, &live)?;
             if patch.as_object().is_none_or(serde_json::Map::is_empty) {
                 return Ok((live, "unchanged"));
@@ -235,13 +236,6 @@ pub(crate) fn difference(
         .as_str()
         .and_then(|text| serde_json::from_str(text).ok())
         .unwrap_or_else(|| json!({}));
-    if last.as_object().is_none_or(serde_json::Map::is_empty) {
-        eprintln!(
-            "Warning: resource {}/{} is missing the {LAST_APPLIED} annotation which is required by timonctl apply. timonctl apply should only be used on resources created declaratively by either timonctl create --save-config or timonctl apply. The missing annotation will be patched automatically.",
-            resource.plural,
-            live["metadata"]["name"].as_str().unwrap_or("")
-        );
-    }
     match facts::schema_for(&resource.group, &resource.version, &resource.kind) {
         Some(schema) => {
             let patch = diff::three_way_strategic(schema, &last, modified, live)
@@ -252,6 +246,20 @@ pub(crate) fn difference(
             diff::three_way_merge(&last, modified, live),
             "application/merge-patch+json",
         )),
+    }
+}
+
+/// Says so where an object was not made by apply.
+fn warn_without_memory(resource: &Resource, live: &Value) {
+    if live["metadata"]["annotations"][LAST_APPLIED]
+        .as_str()
+        .is_none_or(str::is_empty)
+    {
+        eprintln!(
+            "Warning: resource {}/{} is missing the {LAST_APPLIED} annotation which is required by timonctl apply. timonctl apply should only be used on resources created declaratively by either timonctl create --save-config or timonctl apply. The missing annotation will be patched automatically.",
+            resource.plural,
+            live["metadata"]["name"].as_str().unwrap_or("")
+        );
     }
 }
 

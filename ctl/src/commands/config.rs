@@ -137,8 +137,8 @@ impl Kubeconfigs {
                 json!(entries)
             };
         }
-        let current = self.0.iter().filter_map(|(_, file)| file["current-context"].as_str());
-        all["current-context"] = json!(current.filter(|name| !name.is_empty()).next().unwrap_or(""));
+        let mut current = self.0.iter().filter_map(|(_, file)| file["current-context"].as_str());
+        all["current-context"] = json!(current.find(|name| !name.is_empty()).unwrap_or(""));
         all
     }
 

@@ -83,7 +83,7 @@ impl Edit {
                 .map(|l| format!("{l}\n"))
                 .collect();
             if body.trim().is_empty() || body == original {
-                println!("Edit cancelled, no changes made.");
+                eprintln!("Edit cancelled, no changes made.");
                 return Ok(());
             }
             let sent = async {

@@ -229,9 +229,16 @@ impl<'a> Page<'a> {
         list.into_iter().flatten().filter_map(Value::as_str).collect()
     }
 
+    /// What a property itself says; what stands beside a bare reference does not count.
+    fn own_description<'v>(&self, property: &'v Value) -> Option<&'v str> {
+        property["description"]
+            .as_str()
+            .filter(|_| property.get("$ref").is_none())
+    }
+
     /// The property's own description, then that of its schema.
     fn descriptions<'v>(&'v self, property: &'v Value) -> Vec<&'v str> {
-        let own = property["description"].as_str();
+        let own = self.own_description(property);
         let target = self.target(property);
         let theirs = target["description"]
             .as_str()

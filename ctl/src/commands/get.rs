@@ -299,11 +299,7 @@ impl Get {
         if !self.watch_only {
             self.event("ADDED", &listed, &format, &mut shown, &mut layout, &mut header)?;
         }
-        let version = if target.name.is_some() && !format.is_table() {
-            &listed["metadata"]["resourceVersion"]
-        } else {
-            &listed["metadata"]["resourceVersion"]
-        };
+        let version = &listed["metadata"]["resourceVersion"];
         let one = target.name.as_ref().map(|name| format!("metadata.name={name}"));
         let selector = one.or_else(|| self.selectors.field_selector.clone());
         let collection = Target {

@@ -155,10 +155,11 @@ impl Logs {
                 ..crate::session::Call::get(&path)
             })
             .await?;
-        let prefix = self
-            .prefix
-            .then(|| format!("[pod/{}/{}] ", source.pod, source.container.as_deref().unwrap_or("")))
-            .unwrap_or_default();
+        let prefix = if self.prefix {
+            format!("[pod/{}/{}] ", source.pod, source.container.as_deref().unwrap_or(""))
+        } else {
+            String::new()
+        };
         let body = http_body_util::BodyExt::into_data_stream(response.into_body()).map_err(std::io::Error::other);
         let mut reader = body.into_async_read();
         let mut line = Vec::new();

@@ -270,9 +270,8 @@ fn put(container: &mut Value, entry: Value, overwrite: bool) -> Result<(), Failu
 
 fn list(object: &Value, pattern: &str) {
     let spec = object.pointer(spec_pointer(object["kind"].as_str().unwrap_or("")));
-    let shown = output::name_of(object);
-    let (kind, name) = shown.split_once('/').unwrap_or((&shown, ""));
-    let kind = kind.split('.').next().unwrap_or(kind);
+    let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
+    let (kind, name) = (text(&object["kind"]), text(&object["metadata"]["name"]));
     for container in spec
         .and_then(|spec| spec["containers"].as_array())
         .into_iter()
@@ -282,11 +281,10 @@ fn list(object: &Value, pattern: &str) {
         if !glob(pattern, container_name) {
             continue;
         }
-        println!("# {kind}s/{name}, container {container_name}");
+        println!("# {kind} {name}, container {container_name}");
         for entry in container["env"].as_array().into_iter().flatten() {
             let variable = entry["name"].as_str().unwrap_or("");
             let from = &entry["valueFrom"];
-            let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
             if let Some(key) = from.get("secretKeyRef") {
                 println!(
                     "# {variable} from secret {}, key {}",

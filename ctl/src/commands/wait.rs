@@ -137,10 +137,10 @@ impl Wait {
             objects = self.find(session).await?;
         }
         if objects.is_empty() {
-            return if deleting {
-                Ok(())
-            } else {
-                Err(Failure::usage("no matching resources found"))
+            return match (deleting, self.conditions.contains(&Condition::Create)) {
+                (true, _) => Ok(()),
+                (false, true) => Err(Failure::usage("timed out waiting for the condition")),
+                (false, false) => Err(Failure::usage("no matching resources found")),
             };
         }
         let mut failures = Vec::new();

@@ -19,9 +19,12 @@ pub(super) fn volumes(page: &mut Page, volumes: &[Value], space: &str) {
     }
 }
 
+/// Adds the fields of one kind of source.
+type Print = fn(&mut Page, &Value);
+
 /// Adds the one source that a volume has.
 pub(super) fn source(page: &mut Page, volume: &Value) {
-    let known: [(&str, fn(&mut Page, &Value)); 12] = [
+    let known: [(&str, Print); 12] = [
         ("hostPath", host_path),
         ("emptyDir", empty_dir),
         ("secret", secret),

@@ -132,11 +132,11 @@ impl Create {
     pub(crate) async fn run(self, session: &Session) -> Result<(), Failure> {
         match self.generator {
             Some(generator) => generator.run(session).await,
-            None => self.from_files(session).await,
+            None => self.files(session).await,
         }
     }
 
-    async fn from_files(self, session: &Session) -> Result<(), Failure> {
+    async fn files(self, session: &Session) -> Result<(), Failure> {
         if self.files.filename.is_empty() {
             return Err(Failure::usage("must specify one of -f and -k"));
         }

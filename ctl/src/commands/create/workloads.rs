@@ -124,7 +124,7 @@ pub(crate) struct Job {
 impl Job {
     pub(super) async fn make(&self, session: &Session) -> Result<Made, Failure> {
         let object = match &self.from {
-            Some(from) => self.from_cron_job(session, from).await?,
+            Some(from) => self.copy_cron_job(session, from).await?,
             None => {
                 let image = self.image.as_deref().unwrap_or("");
                 json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": self.name},
@@ -136,7 +136,7 @@ impl Job {
         Ok(Made::new(object, "failed to create job:"))
     }
 
-    async fn from_cron_job(&self, session: &Session, from: &str) -> Result<Value, Failure> {
+    async fn copy_cron_job(&self, session: &Session, from: &str) -> Result<Value, Failure> {
         if !self.command.is_empty() {
             return Err(Failure::usage("cannot specify --from and command"));
         }
