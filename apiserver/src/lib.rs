@@ -18,18 +18,18 @@ pub mod serve;
 pub mod server;
 
 // The way of a request.
-pub mod http;
-pub mod identity;
+pub mod admission;
 pub mod authn;
 pub mod authz;
-pub mod admission;
-pub mod security;
-pub mod registry;
-mod subresources;
-pub mod resources;
 pub mod cache;
-pub mod reader;
 pub mod encryption;
+pub mod http;
+pub mod identity;
+pub mod reader;
+pub mod registry;
+pub mod resources;
+pub mod security;
+mod subresources;
 
 // What it answers about itself, and how.
 pub mod discovery;

@@ -20,13 +20,13 @@ use super::respond::{self, Style};
 use super::{options, protobuf, watch};
 use crate::authn::{Authenticator, impersonation};
 use crate::authz::Attributes;
-use crate::kubelet_proxy::{Call, KubeletProxy};
-use crate::{discovery, openapi, subresources};
 use crate::cache::Caches;
 use crate::error::ApiError;
 use crate::identity::UserInfo;
+use crate::kubelet_proxy::{Call, KubeletProxy};
 use crate::registry::{Caller, PatchKind, Registry, Target};
 use crate::table;
+use crate::{discovery, openapi, subresources};
 
 /// Headers may be so large together.
 const HEADER_LIMIT: usize = 1 << 20;
@@ -90,7 +90,11 @@ impl Front {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let headers_size: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        let headers_size: usize = parts
+            .headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len())
+            .sum();
         if headers_size > HEADER_LIMIT || parts.uri.path_and_query().is_some_and(|p| p.as_str().len() > URL_LIMIT) {
             return Err(ApiError::RequestTooLarge("headers or URL are too long".to_owned()));
         }
@@ -119,13 +123,20 @@ impl Front {
             "" => None,
             _ => Some(info.subresource_info(resource).ok_or(ApiError::NoSuchPath)?),
         };
-        let long = matches!(info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy");
+        let long = matches!(
+            info.subresource.as_str(),
+            "log" | "exec" | "attach" | "portforward" | "proxy"
+        );
         let limited = info.verb != "watch" && !long;
-        let work = self.clone().resource(info, resource, subresource, parts, body, &caller, style);
+        let work = self
+            .clone()
+            .resource(info, resource, subresource, parts, body, &caller, style);
         let mut response = if limited {
             match tokio::time::timeout(self.registry.config.request_timeout, work).await {
                 Ok(result) => result,
-                Err(_) => Err(ApiError::timeout("request did not complete within the allotted timeout")),
+                Err(_) => Err(ApiError::timeout(
+                    "request did not complete within the allotted timeout",
+                )),
             }
         } else {
             work.await
@@ -170,7 +181,12 @@ impl Front {
 
     /// Discovery and OpenAPI.
     fn documents(&self, info: &RequestInfo, headers: &HeaderMap) -> Result<Response<Body>, ApiError> {
-        let text = |name: http::HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let text = |name: http::HeaderName| {
+            headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or_default()
+        };
         let accept = text(http::header::ACCEPT);
         let document = discovery::serve(&info.path, accept)
             .or_else(|| openapi::serve(&info.path, accept))
@@ -178,7 +194,10 @@ impl Front {
         Ok(respond::document(document, text(http::header::IF_NONE_MATCH), headers))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a request and everything that is known about it by now")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a request and everything that is known about it by now"
+    )]
     async fn resource<B>(
         self: Arc<Self>,
         info: &RequestInfo,
@@ -206,7 +225,10 @@ impl Front {
                 namespace: if resource.namespaced { &info.namespace } else { "" },
                 name: &info.name,
             };
-            return self.proxy.serve(&call, &registry.security.authorizer, parts, body).await;
+            return self
+                .proxy
+                .serve(&call, &registry.security.authorizer, parts, body)
+                .await;
         }
         if !resource.storage && info.verb == "create" {
             let bytes = body::read(body, registry.config.body_limit).await?;
@@ -224,9 +246,18 @@ impl Front {
             .await?;
             return Ok(respond::value(style, StatusCode::CREATED, &answer.value()));
         }
-        let target = registry.target(resource, subresource, &info.namespace, if info.named { &info.name } else { "" })?;
+        let target = registry.target(
+            resource,
+            subresource,
+            &info.namespace,
+            if info.named { &info.name } else { "" },
+        )?;
         let target = Target {
-            namespace: if resource.namespaced { info.namespace.clone() } else { String::new() },
+            namespace: if resource.namespaced {
+                info.namespace.clone()
+            } else {
+                String::new()
+            },
             ..target
         };
         match info.verb {
@@ -245,12 +276,16 @@ impl Front {
             "watch" => self.watch(info, &target, caller, style).await,
             verb => {
                 let bytes = body::read(body, registry.config.body_limit).await?;
-                self.write(verb, info, &target, &parts.headers, bytes, caller, style).await
+                self.write(verb, info, &target, &parts.headers, bytes, caller, style)
+                    .await
             }
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a request and everything that is known about it by now")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a request and everything that is known about it by now"
+    )]
     async fn write(
         &self,
         verb: &str,
@@ -285,7 +320,10 @@ impl Front {
             "create" => {
                 let options = options::write(info, "CreateOptions")?;
                 let body = decode_body(headers, &bytes)?;
-                (StatusCode::CREATED, registry.create(target, body, &options, caller).await?)
+                (
+                    StatusCode::CREATED,
+                    registry.create(target, body, &options, caller).await?,
+                )
             }
             "update" => {
                 let options = options::write(info, "UpdateOptions")?;
@@ -304,7 +342,9 @@ impl Front {
             }
             "deletecollection" => {
                 let options = options::delete(info, &delete_body(headers, &bytes)?)?;
-                let list = registry.delete_collection(target, &options::list(info)?, &options, caller).await?;
+                let list = registry
+                    .delete_collection(target, &options::list(info)?, &options, caller)
+                    .await?;
                 return Ok(respond::list(style, target, caller, &list));
             }
             other => return Err(ApiError::method_not_allowed(target.group_resource(), other)),
@@ -337,7 +377,10 @@ impl Front {
                         Shape::Whole => shown,
                         Shape::Metadata | Shape::MetadataList => table::partial(&shown),
                         Shape::Table => {
-                            let revision = shown["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+                            let revision = shown["metadata"]["resourceVersion"]
+                                .as_str()
+                                .unwrap_or_default()
+                                .to_owned();
                             table::event(&target, shown, &revision, include, clock.now())
                         }
                     };
@@ -397,7 +440,9 @@ fn patch_kind(headers: &HeaderMap) -> Result<PatchKind, ApiError> {
 /// One of the documents by which others learn to verify service-account tokens.
 fn json_document(media_type: &'static str, value: &Value) -> Response<Body> {
     let mut response = Response::new(body::full(value.to_string()));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
 }
 

@@ -19,5 +19,5 @@ mod watch;
 
 pub use body::{Body, BoxError, empty, full};
 pub use handler::{Front, Identity};
-pub use request::RequestInfo;
 pub(crate) use options::delete_options as parse_delete_options;
+pub use request::RequestInfo;

@@ -32,9 +32,9 @@ use timonel_api::{ObjectKey, Revision};
 use timonel_client::{Clock, Rng};
 use timonel_store::{Op, StoreError, Txn};
 
-pub(crate) use meta::{static_map as meta_map, time as meta_time};
-pub use list::List;
 pub(crate) use crate::http::parse_delete_options;
+pub use list::List;
+pub(crate) use meta::{static_map as meta_map, time as meta_time};
 pub use options::{
     DeleteOptions, FieldValidation, ListOptions, PatchKind, Preconditions, Propagation, VersionMatch, WriteOptions,
 };
@@ -264,7 +264,12 @@ impl Registry {
     /// Deletes stored objects in one transaction, without ceremony: for expiry.
     pub async fn expire(&self, slot: &Slot, keys: &[ObjectKey]) -> Result<(), StoreError> {
         let ops = keys.iter().map(|key| Op::Delete(slot.store_key(key))).collect();
-        self.commit(Txn { guards: Vec::new(), ops }).await.map(|_| ())
+        self.commit(Txn {
+            guards: Vec::new(),
+            ops,
+        })
+        .await
+        .map(|_| ())
     }
 }
 

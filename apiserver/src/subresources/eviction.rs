@@ -38,10 +38,12 @@ pub(super) async fn evict(
     };
     let current = registry.current(&pods)?;
     let pod = current.value();
-    if deletion.preconditions == Preconditions::default() && !free_to_go(&pod)
-        && let Some(budget) = budget_of(registry, &pods, &pod)? {
-            take(registry, &budget, &pods, &pod, &deletion, caller).await?;
-        }
+    if deletion.preconditions == Preconditions::default()
+        && !free_to_go(&pod)
+        && let Some(budget) = budget_of(registry, &pods, &pod)?
+    {
+        take(registry, &budget, &pods, &pod, &deletion, caller).await?;
+    }
     registry.delete(&pods, &deletion, caller).await?;
     Ok(success())
 }

@@ -5,6 +5,7 @@
 //! timonel-bench lists KUBECONFIG PODS SECONDS
 //! timonel-bench pods KUBECONFIG COUNT IMAGE
 //! ```
+#![allow(clippy::print_stdout)]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -88,18 +89,20 @@ fn report(what: &str, mut times: Vec<Duration>, elapsed: Duration) {
 
 async fn creates(kubeconfig: &Path, clients: u64, time: Duration) -> Result<()> {
     let (start, kubeconfig) = (Instant::now(), kubeconfig.to_owned());
-    let workers = (0..clients).map(|worker| (worker, kubeconfig.clone())).map(|(worker, kubeconfig)| async move {
-        // A client of its own, so a connection of its own.
-        let pods: Api<Pod> = Api::namespaced(connect(&kubeconfig).await?, NAMESPACE);
-        let mut times = Vec::new();
-        while start.elapsed() < time {
-            let pod = pod(&format!("p-{worker}-{}", times.len()), "unschedulable:1")?;
-            let before = Instant::now();
-            pods.create(&PostParams::default(), &pod).await?;
-            times.push(before.elapsed());
-        }
-        anyhow::Ok(times)
-    });
+    let workers = (0..clients)
+        .map(|worker| (worker, kubeconfig.clone()))
+        .map(|(worker, kubeconfig)| async move {
+            // A client of its own, so a connection of its own.
+            let pods: Api<Pod> = Api::namespaced(connect(&kubeconfig).await?, NAMESPACE);
+            let mut times = Vec::new();
+            while start.elapsed() < time {
+                let pod = pod(&format!("p-{worker}-{}", times.len()), "unschedulable:1")?;
+                let before = Instant::now();
+                pods.create(&PostParams::default(), &pod).await?;
+                times.push(before.elapsed());
+            }
+            anyhow::Ok(times)
+        });
     let times = try_join_all(workers.map(tokio::spawn))
         .await?
         .into_iter()

@@ -109,7 +109,7 @@ async fn storm(world: &mut World, watcher: &Watcher) -> Result<(), Violation> {
         acknowledged.extend(write(world, strike).await);
         strike_with(world, rng.next_u64()).await;
         world.pass(Duration::from_millis(rng.next_u64() % 4000)).await;
-        if rng.next_u64() % 3 == 0 {
+        if rng.next_u64().is_multiple_of(3) {
             world.restart_server().await;
             for component in World::components() {
                 world.start_component(component);

@@ -183,7 +183,7 @@ impl World {
             running.link.connect(None);
         }
         server.stop();
-        let kept = if self.rng.next_u64() % 2 == 0 {
+        let kept = if self.rng.next_u64().is_multiple_of(2) {
             Unacknowledged::Kept
         } else {
             Unacknowledged::Lost

@@ -107,6 +107,21 @@ impl Server {
         false
     }
 
+    /// `timonctl` without credentials (kubectl would ask for a user name), and both command lines with a token that nobody gave.
+    pub(crate) fn strangers(&self) -> (Tool, [Tool; 2]) {
+        let admin = std::fs::read_to_string(self.folder.path().join("admin.kubeconfig")).expect("readable");
+        let mut config: serde_json::Value = serde_saphyr::from_str(&admin).expect("YAML");
+        let mut with = |name: &str, user: serde_json::Value| {
+            config["users"][0]["user"] = user;
+            let file = self.folder.path().join(name);
+            std::fs::write(&file, config.to_string()).expect("writable");
+            file
+        };
+        let nobody = with("nobody.kubeconfig", serde_json::json!({}));
+        let impostor = with("impostor.kubeconfig", serde_json::json!({"token": "nonsense"}));
+        (timonctl(&nobody), [kubectl(&impostor), timonctl(&impostor)])
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it can be killed");
