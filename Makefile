@@ -70,18 +70,32 @@ lint: ## Checks the formatting and the lints.
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets --quiet -- -D warnings
 
+# Unit tests are built without optimisation, which is quick to build; what drives a whole system is built as what it drives is.
 .PHONY: test
 test: test-deps lint build images ## Formatting, lints, all tests, and the lab's.
-	@cargo nextest run --workspace
+	@cargo nextest run --release $(SYSTEM)
+	@cargo nextest run --workspace --exclude timonel-tests
 	@cargo test --workspace --doc --quiet
+	@$(MAKE) --no-print-directory test-lab
+
+# One feature set: cargo unites the features of what is built together.
+SYSTEM := -p timonel -p timonctl -p timonel-tests -E 'package(timonel-tests)'
+
+.PHONY: test-lab
+test-lab: test-deps build images ## Tells the lab's stories on three real nodes, in a lab of their own.
+	@! $(BIN)/timonel lab status >/dev/null 2>&1 || { echo "A lab is up, and these tests break nodes. Remove it first: make lab-down"; exit 1; }
+	@trap '$(BIN)/timonel lab down' EXIT; \
+	$(BIN)/timonel lab up --nodes 3 --lab-timings --images $(TARGET)/images && \
+	cargo nextest run --release --profile lab $(SYSTEM)
 
 .PHONY: torture
-torture: ## Kills and starves the store for a long time, and simulates more seeds.
-	@if [[ -x tests/torture.sh ]]; then tests/torture.sh; else cargo test --release -p timonel-store --test torture -- --nocapture; fi
+torture: ## Cuts the power of the store's disk, and lives through 2000 seeds.
+	@cargo test --release -p timonel-store --features power-cut --test torture --test powercut -- --nocapture
+	@SIM_SEEDS=$(or $(SEEDS),2000) cargo nextest run --release $(SYSTEM) -E 'binary(simulation)'
 
 .PHONY: bench
 bench: build images ## Measures; prints numbers beside their commands.
-	@if [[ -x tests/bench.sh ]]; then tests/bench.sh; else cargo bench --workspace; fi
+	@tests/bench.sh
 
 .PHONY: clean
 clean: lab-down ## Removes the lab and everything that was built.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
+use http::header::{HeaderValue, USER_AGENT};
 use http::{Request, Response};
 use serde_json::{Value, json};
 use timonel_api::decode::Decoded;
@@ -119,11 +120,13 @@ impl ApiServer {
         Ok(server)
     }
 
-    /// A client within this process that acts as `user`. Authorization and admission run as for everybody.
-    pub fn client(&self, user: UserInfo) -> kube::Client {
+    /// A client within this process that acts as `user`. Authorization and admission run as for everybody. `agent` is the
+    /// `User-Agent`, by which its writes are recorded.
+    pub fn client(&self, user: UserInfo, agent: &'static str) -> kube::Client {
         let service = InProcess {
             front: self.front.clone(),
             user,
+            agent: HeaderValue::from_static(agent),
         };
         kube::Client::new(service, "default")
     }
@@ -336,6 +339,7 @@ fn last_seen(event: &Value) -> Option<jiff::Timestamp> {
 struct InProcess {
     front: Arc<Front>,
     user: UserInfo,
+    agent: HeaderValue,
 }
 
 impl tower::Service<Request<kube::client::Body>> for InProcess {
@@ -347,8 +351,10 @@ impl tower::Service<Request<kube::client::Body>> for InProcess {
         std::task::Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<kube::client::Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<kube::client::Body>) -> Self::Future {
         let front = self.front.clone();
+        let headers = request.headers_mut();
+        headers.entry(USER_AGENT).or_insert_with(|| self.agent.clone());
         let identity = Identity::Settled(self.user.clone());
         Box::pin(async move { Ok(front.handle(request, identity).await) })
     }

@@ -24,7 +24,7 @@ async fn server_on(store: Arc<MemoryStore>) -> (ApiServer, kube::Client) {
         rng: Arc::new(SeededRng::new(1)),
     };
     let server = ApiServer::start(Config::default(), deps).await.unwrap();
-    let client = server.client(UserInfo::new("admin", &["system:masters"]));
+    let client = server.client(UserInfo::new("admin", &["system:masters"]), "tests");
     (server, client)
 }
 
@@ -481,7 +481,7 @@ async fn lists_that_stream_end_with_a_bookmark_and_old_revisions_expire() {
         }
         other => panic!("{other:?}"),
     }
-    let anonymous = _server.client(UserInfo::anonymous());
+    let anonymous = _server.client(UserInfo::anonymous(), "tests");
     let maps: Api<ConfigMap> = Api::default_namespaced(anonymous);
     let refused = maps.list(&ListParams::default()).await.unwrap_err().to_string();
     assert!(

@@ -311,8 +311,10 @@ async fn components_act_under_their_own_names() {
     let world = World::new().await;
     let controllers = world
         .server
-        .client(UserInfo::new("system:kube-controller-manager", &[]));
-    let scheduler = world.server.client(UserInfo::new("system:kube-scheduler", &[]));
+        .client(UserInfo::new("system:kube-controller-manager", &[]), "tests");
+    let scheduler = world
+        .server
+        .client(UserInfo::new("system:kube-scheduler", &[]), "tests");
     let accounts: kube::Api<k8s_openapi::api::core::v1::ServiceAccount> = kube::Api::namespaced(controllers, "default");
     let account = serde_json::from_value(json!({"metadata": {"name": "default"}})).unwrap();
     accounts.create(&Default::default(), &account).await.unwrap();

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use http::header::{HeaderValue, USER_AGENT};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use kube::client::ConfigExt as _;
@@ -81,12 +82,22 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-/// Loads a kubeconfig and connects as its current context says.
+/// Loads a kubeconfig and connects as its current context says. `agent` goes before the slash of the `User-Agent`, by which
+/// the server records who wrote a field.
 ///
 /// # Errors
 /// When the file cannot be read, is not a kubeconfig, or is insecure.
-pub async fn load(path: impl AsRef<Path>) -> Result<kube::Client, KubeconfigError> {
-    let config = load_config(path).await?;
+pub async fn load(path: impl AsRef<Path>, agent: &str) -> Result<kube::Client, KubeconfigError> {
+    let mut config = load_config(path).await?;
+    let agent = format!(
+        "{agent}/{} ({}/{})",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::OS,
+        std::env::consts::ARCH
+    );
+    if let Ok(agent) = HeaderValue::try_from(agent) {
+        config.headers.push((USER_AGENT, agent));
+    }
     connect(&config)
 }
 

@@ -130,7 +130,7 @@ async fn joined(args: &AgentArgs, name: &str, shutdown: &CancellationToken) -> a
     loop {
         let attempt = async {
             let path = join(&wish).await?;
-            anyhow::Ok(timonel_client::kubeconfig::load(path).await?)
+            anyhow::Ok(timonel_client::kubeconfig::load(path, "kubelet").await?)
         };
         let outcome = tokio::select! {
             biased;
@@ -187,15 +187,15 @@ pub(crate) async fn agent(args: AgentArgs, shutdown: CancellationToken) -> anyho
     Ok(())
 }
 
-async fn load(kubeconfig: &Path) -> anyhow::Result<kube::Client> {
-    timonel_client::kubeconfig::load(kubeconfig)
+async fn load(kubeconfig: &Path, agent: &str) -> anyhow::Result<kube::Client> {
+    timonel_client::kubeconfig::load(kubeconfig, agent)
         .await
         .context("--kubeconfig")
 }
 
 /// `timonel kubelet`.
 pub(crate) async fn kubelet(args: KubeletArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let client = load(&args.kubeconfig).await?;
+    let client = load(&args.kubeconfig, "kubelet").await?;
     run_kubelet(args.node, client, args.kubeconfig, shutdown).await
 }
 
@@ -205,7 +205,13 @@ pub(crate) async fn proxy(args: ProxyArgs, shutdown: CancellationToken) -> anyho
         Some(name) => name,
         None => process::host_name()?,
     };
-    run_proxy(name, args.served_here, load(&args.kubeconfig).await?, shutdown).await
+    run_proxy(
+        name,
+        args.served_here,
+        load(&args.kubeconfig, "kube-proxy").await?,
+        shutdown,
+    )
+    .await
 }
 
 /// `timonel dns`.
@@ -214,7 +220,7 @@ pub(crate) async fn dns(args: DnsArgs, shutdown: CancellationToken) -> anyhow::R
         args.listen,
         args.cluster_domain,
         args.dns_forward,
-        load(&args.kubeconfig).await?,
+        load(&args.kubeconfig, "timonel-dns").await?,
         shutdown,
     )
     .await

@@ -139,7 +139,10 @@ pub(crate) async fn server(args: ServerArgs, shutdown: CancellationToken) -> any
     let manager = timonel_controller_manager::run(
         controllers,
         timonel_controller_manager::Deps {
-            client: api.client(UserInfo::new("system:kube-controller-manager", &[])),
+            client: api.client(
+                UserInfo::new("system:kube-controller-manager", &[]),
+                "kube-controller-manager",
+            ),
             clock: clock(),
             rng: rng(),
         },
@@ -148,7 +151,7 @@ pub(crate) async fn server(args: ServerArgs, shutdown: CancellationToken) -> any
     let scheduler = timonel_scheduler::run(
         timonel_scheduler::Config::default(),
         timonel_scheduler::Deps {
-            client: api.client(UserInfo::new("system:kube-scheduler", &[])),
+            client: api.client(UserInfo::new("system:kube-scheduler", &[]), "kube-scheduler"),
             clock: clock(),
             rng: rng(),
         },
@@ -158,7 +161,7 @@ pub(crate) async fn server(args: ServerArgs, shutdown: CancellationToken) -> any
     tasks.spawn(async move { manager.await.context("the controllers") });
     tasks.spawn(async move { scheduler.await.context("the scheduler") });
     tasks.spawn(dns_service(
-        api.client(UserInfo::new("system:apiserver", &["system:masters"])),
+        api.client(UserInfo::new("system:apiserver", &["system:masters"]), "kube-apiserver"),
         args.cluster_dns,
         parts.clone(),
     ));
@@ -224,8 +227,8 @@ fn leader(name: &str, wanted: bool) -> anyhow::Result<Option<timonel_client::lea
     )))
 }
 
-async fn client(args: &ControllerArgs) -> anyhow::Result<kube::Client> {
-    timonel_client::kubeconfig::load(&args.kubeconfig)
+async fn client(args: &ControllerArgs, agent: &str) -> anyhow::Result<kube::Client> {
+    timonel_client::kubeconfig::load(&args.kubeconfig, agent)
         .await
         .context("--kubeconfig")
 }
@@ -237,7 +240,7 @@ pub(crate) async fn scheduler(args: ControllerArgs, shutdown: CancellationToken)
         ..Default::default()
     };
     let deps = timonel_scheduler::Deps {
-        client: client(&args).await?,
+        client: client(&args, "kube-scheduler").await?,
         clock: clock(),
         rng: rng(),
     };
@@ -270,7 +273,7 @@ pub(crate) async fn controller_manager(args: ControllerManagerArgs, shutdown: Ca
         ..Default::default()
     };
     let deps = timonel_controller_manager::Deps {
-        client: client(&args.common).await?,
+        client: client(&args.common, "kube-controller-manager").await?,
         clock: clock(),
         rng: rng(),
     };

@@ -138,7 +138,12 @@ fn sums(spec: &Value, field: &str) -> Amounts {
 fn set_defaults(pod: &mut Value, limit: &Value, range: &str) {
     let mut notes = Vec::new();
     for (list, word) in [("containers", "container"), ("initContainers", "init container")] {
-        for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
+        for container in pod
+            .pointer_mut(&format!("/spec/{list}"))
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
             let name = text(&container["name"]).to_owned();
             // A limit that was given stands in for a request that was not; defaults come after.
             for (source, field, noun) in [

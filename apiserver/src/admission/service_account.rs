@@ -81,7 +81,7 @@ fn mount_token(spec: &mut Value, fresh_name: &str) {
     let name = present.as_deref().unwrap_or(fresh_name);
     let mut needed = false;
     for list in ["initContainers", "containers"] {
-        for container in spec[list].as_array_mut().into_iter().flatten() {
+        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
             let taken = items(&container["volumeMounts"])
                 .iter()
                 .any(|mount| text(&mount["mountPath"]) == MOUNT_PATH);

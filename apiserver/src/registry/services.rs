@@ -198,7 +198,7 @@ impl Registry {
                 }
             }
             let mut chosen: Vec<(String, u64)> = given;
-            let ports = new["spec"]["ports"].as_array_mut();
+            let ports = new.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
             for port in ports.into_iter().flatten() {
                 if port["nodePort"].as_u64().unwrap_or_default() > 0 {
                     continue;
@@ -216,7 +216,7 @@ impl Registry {
                 port["nodePort"] = number.into();
             }
         } else {
-            let ports = new["spec"]["ports"].as_array_mut();
+            let ports = new.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
             for port in ports.into_iter().flatten() {
                 if let Some(port) = port.as_object_mut() {
                     port.remove("nodePort");

@@ -80,7 +80,12 @@ fn resize(old: &Value, new: &Value) -> Value {
     let mut result = old.clone();
     for field in ["containers", "initContainers"] {
         let wanted = new["spec"][field].as_array().cloned().unwrap_or_default();
-        for container in result["spec"][field].as_array_mut().into_iter().flatten() {
+        for container in result
+            .pointer_mut(&format!("/spec/{field}"))
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
             let Some(wanted) = wanted.iter().find(|wanted| wanted["name"] == container["name"]) else {
                 continue;
             };

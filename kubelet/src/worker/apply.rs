@@ -22,7 +22,7 @@ pub(super) enum Effect {
     Image(String, ImageMemory, Backoff),
     Started(String, Option<StartFailure>),
     Cleaned(bool),
-    Reported(Box<PodStatus>, Result<(), String>),
+    Reported(Box<PodStatus>, Result<u64, String>),
     Finalized(Result<(), String>),
     /// Only the runtime changed.
     Nothing,

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -49,6 +49,8 @@ pub(super) struct PodWorker {
     found: (mpsc::Sender<probing::Found>, mpsc::Receiver<probing::Found>),
     messages: BTreeMap<String, String>,
     reporting: bool,
+    /// The pod's revision when the API last took our word for its status.
+    reported_at: u64,
     report_after: Option<Timestamp>,
     refreshed: Option<Timestamp>,
     seen: Option<Arc<Pod>>,
@@ -71,6 +73,7 @@ impl PodWorker {
             found: mpsc::channel(64),
             messages: BTreeMap::new(),
             reporting: false,
+            reported_at: 0,
             report_after: None,
             refreshed: None,
             seen: None,
@@ -234,35 +237,42 @@ impl PodWorker {
             self.seen.clone_from(&pod);
         }
         if let (Some(pod), Some(status)) = (&input.pod, plan.status)
-            && self.memory.reported.as_ref() != Some(&status)
-            && !self.reporting
+            && let Some(due) = self.report(pod, status, now)
         {
-            match self.report_after {
-                Some(at) if now < at => earlier(at),
-                _ if self.memory.reported.is_none() && pod.status.as_ref() == Some(&status) => {
-                    self.memory.reported = Some(status);
-                    // Whoever waits for the report plans again.
-                    earlier(now);
-                }
-                _ => {
-                    self.reporting = true;
-                    let shared = Arc::clone(&self.shared);
-                    let pod = Arc::clone(pod);
-                    let old = self
-                        .memory
-                        .reported
-                        .clone()
-                        .or_else(|| pod.status.clone())
-                        .unwrap_or_default();
-                    self.ops.spawn(async move {
-                        let done = report::report(&shared, &pod, &old, &status).await;
-                        let done = done.map_err(|error| timonel_client::chain(&error));
-                        (None, Effect::Reported(Box::new(status), done))
-                    });
-                }
-            }
+            earlier(due);
         }
         wake
+    }
+
+    /// Tells the API what it does not know yet, or what somebody else wrote over. Answers when to plan again.
+    fn report(&mut self, pod: &Arc<Pod>, status: PodStatus, now: Timestamp) -> Option<Timestamp> {
+        let revision = report::revision(pod);
+        let is_known = pod.status.as_ref() == Some(&status);
+        // The informer's copy may be older than what we told; only a newer one can have been written over.
+        let written_over = revision > self.reported_at && !is_known;
+        if self.reporting || self.memory.reported.as_ref() == Some(&status) && !written_over {
+            return None;
+        }
+        if let Some(at) = self.report_after.filter(|at| now < *at) {
+            return Some(at);
+        }
+        if self.memory.reported.is_none() && is_known {
+            self.memory.reported = Some(status);
+            self.reported_at = revision;
+            // Whoever waits for the report plans again.
+            return Some(now);
+        }
+        self.reporting = true;
+        let shared = Arc::clone(&self.shared);
+        let pod = Arc::clone(pod);
+        let told = self.memory.reported.clone().filter(|_| revision < self.reported_at);
+        let old = told.or_else(|| pod.status.clone()).unwrap_or_default();
+        self.ops.spawn(async move {
+            let done = report::report(&shared, &pod, &old, &status).await;
+            let done = done.map_err(|error| timonel_client::chain(&error));
+            (None, Effect::Reported(Box::new(status), done))
+        });
+        None
     }
 
     fn spawn(&mut self, pod: Option<Arc<Pod>>, action: Action) {
@@ -326,8 +336,9 @@ impl PodWorker {
             Effect::Reported(status, done) => {
                 self.reporting = false;
                 match done {
-                    Ok(()) => {
+                    Ok(revision) => {
                         self.report_after = None;
+                        self.reported_at = self.reported_at.max(revision);
                         self.memory.reported = Some(*status);
                     }
                     Err(error) => {

@@ -63,11 +63,18 @@ fn conditions(list: &[Value], before: Option<&Value>) -> Value {
     Value::Array(with_nulls.collect())
 }
 
-/// Reports a status. A pod that is gone, or another pod of that name, is no error: there is nobody to tell.
+/// The revision of the store at which an object was as it is.
+pub(super) fn revision(pod: &Pod) -> u64 {
+    let version = pod.metadata.resource_version.as_deref();
+    version.and_then(|version| version.parse().ok()).unwrap_or_default()
+}
+
+/// Reports a status, and answers the revision at which the API took it. A pod that is gone, or another pod of that name, is no
+/// error: there is nobody to tell.
 ///
 /// # Errors
 /// When the API server cannot be reached or refuses.
-pub(super) async fn report(shared: &Shared, pod: &Pod, old: &PodStatus, new: &PodStatus) -> Result<(), kube::Error> {
+pub(super) async fn report(shared: &Shared, pod: &Pod, old: &PodStatus, new: &PodStatus) -> Result<u64, kube::Error> {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
     let body = patch(uid, old, new);
@@ -75,8 +82,8 @@ pub(super) async fn report(shared: &Shared, pod: &Pod, old: &PodStatus, new: &Po
         .patch_status(name, &PatchParams::default(), &Patch::Strategic(body))
         .await;
     match result {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+        Ok(told) => Ok(revision(&told)),
+        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(revision(pod)),
         Err(error) => Err(error),
     }
 }

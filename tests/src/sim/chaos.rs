@@ -8,7 +8,7 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use timonel_kubelet::simulated::Matcher;
 
-use super::invariants::{self, Violation, Watcher};
+use super::invariants::{self, Violation};
 use super::link::Faults;
 use super::world::{NODES, World};
 
@@ -19,9 +19,10 @@ const STRIKES: usize = 12;
 
 /// The Deployment under test.
 pub const NAME: &str = "web";
-const REPLICAS: usize = 3;
+/// How many pods it asks for.
+pub const REPLICAS: u64 = 3;
 /// 25 % of three, rounded up.
-const SURGE: usize = 1;
+pub const SURGE: u64 = 1;
 
 /// The manifest of the Deployment, in a version.
 pub fn deployment(version: u64) -> Deployment {
@@ -64,14 +65,13 @@ pub async fn rest(world: &World, within: Duration) -> Result<(), Violation> {
 }
 
 /// Starts a world with the Deployment at rest in it.
-pub async fn calm(seed: u64) -> Result<(World, Watcher), Violation> {
+pub async fn calm(seed: u64) -> Result<World, Violation> {
     let world = World::start(seed).await;
-    let watcher = Watcher::start(&world, &format!("app={NAME}"), REPLICAS + SURGE);
     let api: Api<Deployment> = Api::default_namespaced(world.user());
     let (params, first) = (PostParams::default(), deployment(1));
     insist(|| api.create(&params, &first)).await;
     rest(&world, REST).await?;
-    Ok((world, watcher))
+    Ok(world)
 }
 
 /// Starts the rolling update to another version.
@@ -85,7 +85,7 @@ pub async fn roll(world: &World, version: u64) {
 
 /// Lives through one seed: everything that must hold is checked. Returns the history beside the verdict.
 pub async fn live(seed: u64) -> (String, Result<(), Violation>) {
-    let (mut world, watcher) = match calm(seed).await {
+    let mut world = match calm(seed).await {
         Ok(calm) => calm,
         Err(violation) => {
             return (
@@ -94,12 +94,12 @@ pub async fn live(seed: u64) -> (String, Result<(), Violation>) {
             );
         }
     };
-    let outcome = storm(&mut world, &watcher).await;
+    let outcome = storm(&mut world).await;
     let outcome = outcome.map_err(|violation| format!("seed {seed}: {violation}\n{}", world.story()));
     (world.history().await, outcome)
 }
 
-async fn storm(world: &mut World, watcher: &Watcher) -> Result<(), Violation> {
+async fn storm(world: &mut World) -> Result<(), Violation> {
     let mut acknowledged = Vec::new();
     let rng = world.rng();
     for strike in 0..STRIKES {
@@ -120,10 +120,7 @@ async fn storm(world: &mut World, watcher: &Watcher) -> Result<(), Violation> {
     world.heal().await;
     rest(world, REST).await?;
     invariants::acknowledged_writes_are_there(world, &acknowledged).await?;
-    match watcher.violations().first() {
-        Some(violation) => Err(violation.clone()),
-        None => Ok(()),
-    }
+    invariants::always(world, REPLICAS + SURGE).await
 }
 
 /// Writes something and returns its name if the server said that it has it.

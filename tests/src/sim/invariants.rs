@@ -1,99 +1,112 @@
 //! What must hold, always or in the end.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use futures::TryStreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::api::{Api, ListParams, WatchEvent, WatchParams};
+use kube::api::{Api, ListParams};
+use serde_json::Value;
 use timonel_kubelet::runtime::{ContainerState, Runtime, labels};
 
-use super::world::{NODES, World};
+use super::world::{NODES, World, Write};
 
 /// What was found to be wrong.
 pub type Violation = String;
 
-/// Follows all pods and remembers what must never happen.
-#[derive(Clone, Debug, Default)]
-pub struct Watcher(Arc<Mutex<Seen>>);
-
-#[derive(Debug, Default)]
-struct Seen {
+/// What was true at one revision of the store.
+#[derive(Default)]
+struct Moment {
     /// Uid to node.
     bound: BTreeMap<String, String>,
-    /// Live pods of a Deployment's label, by uid.
-    live: BTreeSet<String>,
-    most: usize,
-    violations: Vec<Violation>,
+    /// Key to (name, replicas asked for now, most replicas ever asked for) of the ReplicaSets.
+    sets: BTreeMap<String, (String, u64, u64)>,
+    /// Key to the ReplicaSet's name of the live pods: those that are not being deleted.
+    live: BTreeMap<String, String>,
 }
 
-impl Watcher {
-    /// Starts to follow the pods of a label; more than `most` of them at once are a violation.
-    pub fn start(world: &World, selector: &str, most: usize) -> Self {
-        let watcher = Self::default();
-        watcher.0.lock().unwrap_or_else(PoisonError::into_inner).most = most;
-        let (api, selector, this): (Api<Pod>, _, _) = (Api::all(world.user()), selector.to_owned(), watcher.clone());
-        tokio::spawn(async move {
-            loop {
-                // A watcher whose server is gone comes back: the list tells what it missed.
-                if this.follow(&api, &selector).await.is_err() {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        });
-        watcher
+/// What must hold at every moment, looked for in the order of the store's own history:
+///
+/// - a pod is bound once;
+/// - the ReplicaSets together ask for no more pods than the Deployment's replicas and surge (upstream's own bound: it counts what is
+///   asked for, since a ReplicaSet that was told to shrink needs a moment);
+/// - a ReplicaSet never has more live pods than it was ever asked for, but for those that it made without being told so.
+pub async fn always(world: &World, most: u64) -> Result<(), Violation> {
+    let mut moment = Moment::default();
+    for write in world.writes().await {
+        moment
+            .goes_on(&write, most, world.unanswered())
+            .map_err(|violation| format!("revision {}: {violation}", write.revision))?;
+    }
+    Ok(())
+}
+
+impl Moment {
+    fn goes_on(&mut self, write: &Write, most: u64, unanswered: usize) -> Result<(), Violation> {
+        let (is_pod, is_set) = (
+            write.key.starts_with("/registry/core/pods/"),
+            write.key.starts_with("/registry/apps/replicasets/"),
+        );
+        if !is_pod && !is_set {
+            return Ok(());
+        }
+        let Some(value) = &write.value else {
+            self.live.remove(&write.key);
+            self.sets.remove(&write.key);
+            return Ok(());
+        };
+        let object: Value = serde_json::from_str(value).map_err(|error| format!("{}: {error}", write.key))?;
+        if is_set {
+            self.set(write, &object, most)
+        } else {
+            self.pod(write, &object, unanswered)
+        }
     }
 
-    async fn follow(&self, api: &Api<Pod>, selector: &str) -> Result<(), kube::Error> {
-        let list = api.list(&ListParams::default().labels(selector)).await?;
-        let revision = list.metadata.resource_version.clone().unwrap_or_default();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).live.clear();
-        for pod in &list.items {
-            self.saw(pod, false);
-        }
-        let mut events = Box::pin(api.watch(&WatchParams::default().labels(selector), &revision).await?);
-        while let Some(event) = events.try_next().await? {
-            match event {
-                WatchEvent::Added(pod) | WatchEvent::Modified(pod) => self.saw(&pod, false),
-                WatchEvent::Deleted(pod) => self.saw(&pod, true),
-                WatchEvent::Bookmark(_) => {}
-                WatchEvent::Error(_) => break,
-            }
+    fn set(&mut self, write: &Write, set: &Value, most: u64) -> Result<(), Violation> {
+        let wanted = set["spec"]["replicas"].as_u64().unwrap_or(1);
+        let name = set["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let ever = self
+            .sets
+            .get(&write.key)
+            .map_or(wanted, |(_, _, ever)| wanted.max(*ever));
+        self.sets.insert(write.key.clone(), (name, wanted, ever));
+        let total: u64 = self.sets.values().map(|(_, wanted, _)| wanted).sum();
+        if total > most {
+            return Err(format!(
+                "the ReplicaSets ask for {total} pods; at most {most} are allowed"
+            ));
         }
         Ok(())
     }
 
-    fn saw(&self, pod: &Pod, deleted: bool) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (uid, name) = (
-            pod.metadata.uid.clone().unwrap_or_default(),
-            pod.metadata.name.clone().unwrap_or_default(),
-        );
-        if let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()) {
-            let before = seen.bound.insert(uid.clone(), node.clone());
-            if before.as_ref().is_some_and(|before| *before != node) {
-                seen.violations
-                    .push(format!("pod {name} was bound to {before:?} and then to {node}"));
+    fn pod(&mut self, write: &Write, pod: &Value, unanswered: usize) -> Result<(), Violation> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (uid, name) = (text(&pod["metadata"]["uid"]), text(&pod["metadata"]["name"]));
+        if let Some(node) = pod["spec"]["nodeName"].as_str() {
+            let before = self.bound.insert(uid, node.to_owned());
+            if let Some(before) = before.filter(|before| before != node) {
+                return Err(format!("pod {name} was bound to {before} and then to {node}"));
             }
         }
-        if deleted || pod.metadata.deletion_timestamp.is_some() {
-            seen.live.remove(&uid);
-        } else {
-            seen.live.insert(uid);
+        if !pod["metadata"]["deletionTimestamp"].is_null() {
+            self.live.remove(&write.key);
+            return Ok(());
         }
-        if seen.live.len() > seen.most {
-            let (count, most) = (seen.live.len(), seen.most);
-            seen.violations.push(format!(
-                "{count} live pods at once when {name} was there; at most {most} are allowed"
+        let owner = text(&pod["metadata"]["ownerReferences"][0]["name"]);
+        self.live.insert(write.key.clone(), owner.clone());
+        let count = self.live.values().filter(|set| **set == owner).count();
+        let ever = self
+            .sets
+            .values()
+            .find(|(set, _, _)| *set == owner)
+            .map_or(0, |(_, _, ever)| *ever);
+        let bound = usize::try_from(ever).unwrap_or(usize::MAX) + unanswered;
+        if count > bound {
+            return Err(format!(
+                "{owner:?} has {count} live pods at once when {name} was there; at most {bound} are allowed"
             ));
         }
-    }
-
-    /// What was found.
-    pub fn violations(&self) -> Vec<Violation> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).violations.clone()
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -62,11 +63,12 @@ struct State {
 pub struct Link {
     state: Arc<Mutex<State>>,
     rng: Arc<dyn Rng>,
+    unanswered: Arc<AtomicUsize>,
 }
 
 impl Link {
-    /// Makes a link without faults to a server.
-    pub fn new(server: Option<kube::Client>, rng: Arc<dyn Rng>) -> Self {
+    /// Makes a link without faults to a server. `unanswered` counts the pods whose creator was never told that they exist.
+    pub fn new(server: Option<kube::Client>, rng: Arc<dyn Rng>, unanswered: Arc<AtomicUsize>) -> Self {
         let state = State {
             server,
             faults: Faults::default(),
@@ -76,6 +78,7 @@ impl Link {
         Self {
             state: Arc::new(Mutex::new(state)),
             rng,
+            unanswered,
         }
     }
 
@@ -129,22 +132,30 @@ impl Link {
             .uri()
             .query()
             .is_some_and(|query| query.split('&').any(|part| part == "watch=true"));
-        let answer = server
-            .send(request)
-            .await
-            .map_err(|_| LinkError("simulated: the server went away"))?;
-        if is_watch {
-            return Ok(answer.map(|body| self.watch(body)));
+        let makes_pod = request.method() == http::Method::POST && request.uri().path().ends_with("/pods");
+        let answer = server.send(request).await;
+        let answer = answer.map_err(|_| LinkError("simulated: the server went away"));
+        let answer = match answer {
+            Ok(answer) if is_watch => return Ok(answer.map(|body| self.watch(body))),
+            Ok(answer) => self.bring_back(answer, faults).await,
+            Err(error) => Err(error),
+        };
+        if makes_pod && answer.is_err() {
+            self.unanswered.fetch_add(1, Ordering::Relaxed);
         }
+        Ok(answer?.map(|body| {
+            body.map_err(|_| LinkError("simulated: the answer broke off"))
+                .boxed_unsync()
+        }))
+    }
+
+    async fn bring_back<T>(&self, answer: T, faults: Faults) -> Result<T, LinkError> {
         self.pause(faults.delay).await;
         self.reachable().await?;
         if self.happens(faults.lost_answers) {
             return Err(LinkError("simulated: the answer was lost"));
         }
-        Ok(answer.map(|body| {
-            body.map_err(|_| LinkError("simulated: the answer broke off"))
-                .boxed_unsync()
-        }))
+        Ok(answer)
     }
 
     /// The server, if there is a way to it. A crashed component waits here for ever, as the dead do.

@@ -18,3 +18,15 @@ pub mod world;
 
 pub use link::{Faults, Link};
 pub use world::{Component, World};
+
+/// Lives a life on a paused clock, where whatever is random follows from the seed: also which of tokio's tasks is woken first.
+///
+/// # Panics
+/// When the machine gives no runtime.
+pub fn simulate<T>(seed: u64, life: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().start_paused(true);
+    #[cfg(tokio_unstable)]
+    runtime.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_le_bytes()));
+    runtime.build().expect("a runtime").block_on(life)
+}

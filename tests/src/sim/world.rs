@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
+use timonel_api::Revision;
 use timonel_apiserver::identity::UserInfo;
 use timonel_apiserver::{ApiServer, Config, Deps};
 use timonel_client::{Clock, Rng, SeededRng, TokioClock};
@@ -42,6 +44,14 @@ impl fmt::Display for Component {
 }
 
 impl Component {
+    fn agent(self) -> &'static str {
+        match self {
+            Self::Scheduler => "kube-scheduler",
+            Self::Controllers => "kube-controller-manager",
+            Self::Kubelet(_) => "kubelet",
+        }
+    }
+
     fn user(self) -> UserInfo {
         match self {
             Self::Scheduler => UserInfo::new("system:kube-scheduler", &[]),
@@ -70,7 +80,19 @@ pub struct World {
     faults: BTreeMap<Component, Faults>,
     runtimes: BTreeMap<u8, SimulatedRuntime>,
     user: Link,
+    unanswered: Arc<AtomicUsize>,
     told: Vec<String>,
+}
+
+/// One write, as the store keeps it.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// Its revision.
+    pub revision: Revision,
+    /// What was written.
+    pub key: String,
+    /// Its new value; none where it was deleted.
+    pub value: Option<String>,
 }
 
 impl World {
@@ -89,7 +111,7 @@ impl World {
                 )
             })
             .collect();
-        let user = Link::new(None, Self::fork(&rng));
+        let user = Link::new(None, Self::fork(&rng), Arc::default());
         let mut world = Self {
             seed,
             clock,
@@ -100,6 +122,7 @@ impl World {
             faults: BTreeMap::new(),
             runtimes,
             user,
+            unanswered: Arc::default(),
             told: Vec::new(),
         };
         world.start_server().await;
@@ -162,10 +185,12 @@ impl World {
             .await
             .expect("a server starts over any store");
         self.user.connect(Some(
-            server.client(UserInfo::new("kubernetes-admin", &["system:masters"])),
+            server.client(UserInfo::new("kubernetes-admin", &["system:masters"]), "simulation"),
         ));
         for (component, running) in &self.running {
-            running.link.connect(Some(server.client(component.user())));
+            running
+                .link
+                .connect(Some(server.client(component.user(), component.agent())));
         }
         self.server = Some(server);
     }
@@ -225,8 +250,11 @@ impl World {
             return;
         }
         let link = Link::new(
-            self.server.as_ref().map(|server| server.client(component.user())),
+            self.server
+                .as_ref()
+                .map(|server| server.client(component.user(), component.agent())),
             Self::fork(&self.rng),
+            Arc::clone(&self.unanswered),
         );
         link.set_faults(self.faults.get(&component).copied().unwrap_or_default());
         let (stop, client) = (CancellationToken::new(), link.client());
@@ -318,25 +346,41 @@ impl World {
     /// What happened, every write in its order, and what the store holds in the end, byte for byte but for the server's own
     /// keys, which are random by design.
     pub async fn history(&self) -> String {
-        let stable = |key: &str| !key.contains("cluster-info") && !key.contains("/secrets/");
-        let mut lines = self.told.clone();
-        let last = self.store.current_revision();
-        let writes = self.store.watch("/", self.store.oldest_revision()).await;
-        let mut writes = writes.expect("the whole history is there");
-        let mut seen = self.store.oldest_revision();
-        while seen < last {
-            let item = writes.next().await.expect("goes on").expect("readable");
-            seen = item.revision;
-            for event in item.events.iter().filter(|event| stable(&event.key)) {
-                let value = event.entry.as_ref().map(|entry| String::from_utf8_lossy(&entry.value));
-                lines.push(format!(
-                    "{} {} {}",
-                    event.revision,
-                    event.key,
-                    value.as_deref().unwrap_or("deleted")
-                ));
-            }
-        }
+        let random = ["cluster-info", "/secrets/", "extension-apiserver-authentication"];
+        let stable = |key: &str| !random.iter().any(|part| key.contains(part));
+        let written = self.writes().await.into_iter().filter(|write| stable(&write.key));
+        let lines = written.map(|write| {
+            let value = write.value.as_deref().unwrap_or("deleted");
+            format!("{} {} {value}", write.revision, write.key)
+        });
+        let lines: Vec<String> = self.told.iter().cloned().chain(lines).collect();
         lines.join("\n")
+    }
+
+    /// Every write in its order.
+    pub async fn writes(&self) -> Vec<Write> {
+        let (mut seen, last) = (self.store.oldest_revision(), self.store.current_revision());
+        let mut items = self.store.watch("/", seen).await.expect("the whole history is there");
+        let mut writes = Vec::new();
+        while seen < last {
+            let item = items.next().await.expect("goes on").expect("readable");
+            seen = item.revision;
+            writes.extend(item.events.iter().map(|event| {
+                Write {
+                    revision: event.revision,
+                    key: event.key.to_string(),
+                    value: event
+                        .entry
+                        .as_ref()
+                        .map(|entry| String::from_utf8_lossy(&entry.value).into_owned()),
+                }
+            }));
+        }
+        writes
+    }
+
+    /// How many pods exist, or existed, whose creator was never told so.
+    pub fn unanswered(&self) -> usize {
+        self.unanswered.load(Ordering::Relaxed)
     }
 }

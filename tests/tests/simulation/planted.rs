@@ -4,24 +4,15 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
-use serde_json::json;
-use timonel_tests::sim::chaos::{self, NAME};
-use timonel_tests::sim::{Component, Faults, invariants};
+use timonel_tests::sim::chaos::{self, NAME, REPLICAS, SURGE};
+use timonel_tests::sim::{Component, Faults, invariants, simulate};
 
 const SHORT: Duration = Duration::from_secs(60);
 
-fn simulate<T>(life: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build();
-    runtime.expect("a runtime").block_on(life)
-}
-
 #[test]
 fn a_store_that_forgets_what_it_acknowledged_is_caught() {
-    simulate(async {
-        let (mut world, _) = chaos::calm(1).await.expect("calm");
+    simulate(1, async {
+        let mut world = chaos::calm(1).await.expect("calm");
         let written = chaos::write(&world, 1).await.expect("acknowledged");
         world
             .crash_server_and_lose_acknowledged_writes(|key| !key.contains("written-"))
@@ -36,8 +27,8 @@ fn a_store_that_forgets_what_it_acknowledged_is_caught() {
 
 #[test]
 fn a_component_that_does_not_come_back_is_caught() {
-    simulate(async {
-        let (mut world, _) = chaos::calm(2).await.expect("calm");
+    simulate(2, async {
+        let mut world = chaos::calm(2).await.expect("calm");
         world.crash_component(Component::Controllers);
         chaos::roll(&world, 2).await;
         let caught = chaos::rest(&world, SHORT).await.expect_err("it is caught");
@@ -47,8 +38,8 @@ fn a_component_that_does_not_come_back_is_caught() {
 
 #[test]
 fn a_watch_that_swallows_events_is_caught() {
-    simulate(async {
-        let (mut world, _) = chaos::calm(3).await.expect("calm");
+    simulate(3, async {
+        let mut world = chaos::calm(3).await.expect("calm");
         world.set_faults(
             Component::Scheduler,
             Faults {
@@ -64,37 +55,39 @@ fn a_watch_that_swallows_events_is_caught() {
 
 #[test]
 fn a_controller_that_acts_on_a_stale_cache_is_caught() {
-    simulate(async {
-        let (world, watcher) = chaos::calm(4).await.expect("calm");
-        // What a controller without read-your-own-writes does: it counts pods in a cache that does not show its last creations yet.
+    simulate(4, async {
+        let mut world = chaos::calm(4).await.expect("calm");
+        // What a ReplicaSet controller without read-your-own-writes does: it counts pods in a cache that does not show its last
+        // creation yet, and creates again.
         let pods: Api<Pod> = Api::default_namespaced(world.user());
-        let stale = pods.list(&ListParams::default()).await.expect("listed");
+        let mut stale = pods.list(&ListParams::default()).await.expect("listed").items;
+        let gone = stale.pop().expect("a pod");
+        let name = gone.metadata.name.as_deref().expect("a name");
+        world.crash_component(Component::Controllers);
+        pods.delete(name, &DeleteParams::default()).await.expect("deleted");
         for round in 0..2 {
-            let missing = 4 - stale.items.len();
-            for number in 0..missing {
-                let pod = json!({"metadata": {"name": format!("extra-{round}-{number}"), "labels": {"app": NAME}},
-                                 "spec": {"containers": [{"name": "web", "image": "web:1"}]}});
-                pods.create(&PostParams::default(), &serde_json::from_value(pod).expect("a pod"))
-                    .await
-                    .expect("created");
-            }
+            let mut pod = Pod {
+                spec: gone.spec.clone(),
+                ..Pod::default()
+            };
+            pod.metadata.name = Some(format!("extra-{round}"));
+            pod.metadata.labels.clone_from(&gone.metadata.labels);
+            pod.metadata
+                .owner_references
+                .clone_from(&gone.metadata.owner_references);
+            pods.create(&PostParams::default(), &pod).await.expect("created");
         }
-        world.pass(Duration::from_secs(1)).await;
-        assert!(
-            watcher
-                .violations()
-                .iter()
-                .any(|violation| violation.contains("live pods at once")),
-            "{:?}",
-            watcher.violations()
-        );
+        let caught = invariants::always(&world, REPLICAS + SURGE)
+            .await
+            .expect_err("it is caught");
+        assert!(caught.contains("4 live pods at once"), "{caught}");
     });
 }
 
 #[test]
 fn a_node_that_keeps_running_what_was_deleted_is_caught() {
-    simulate(async {
-        let (mut world, _) = chaos::calm(5).await.expect("calm");
+    simulate(5, async {
+        let mut world = chaos::calm(5).await.expect("calm");
         let pods: Api<Pod> = Api::default_namespaced(world.user());
         let there = pods
             .list(&ListParams::default().fields("spec.nodeName=node-1"))

@@ -1,14 +1,6 @@
 //! Seeds: each is a life with faults, after which the world must come to rest as its specs say.
 
-use timonel_tests::sim::chaos;
-
-fn simulate<T>(life: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build();
-    runtime.expect("a runtime").block_on(life)
-}
+use timonel_tests::sim::{chaos, simulate};
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
@@ -18,7 +10,7 @@ fn number(variable: &str) -> Option<u64> {
 fn live_through(part: u64) {
     if let Some(seed) = number("SIM_SEED") {
         if part == 0 {
-            let (history, outcome) = simulate(chaos::live(seed));
+            let (history, outcome) = simulate(seed, chaos::live(seed));
             if let Some(file) = std::env::var_os("SIM_HISTORY") {
                 std::fs::write(file, history).expect("writable");
             }
@@ -31,7 +23,7 @@ fn live_through(part: u64) {
     let seeds = number("SIM_SEEDS").unwrap_or(200);
     let failed: Vec<String> = (0..seeds)
         .filter(|seed| seed % 8 == part)
-        .filter_map(|seed| simulate(chaos::live(seed)).1.err())
+        .filter_map(|seed| simulate(seed, chaos::live(seed)).1.err())
         .collect();
     assert!(
         failed.is_empty(),
@@ -89,9 +81,9 @@ fn difference(first: &str, second: &str) -> Option<String> {
 
 #[test]
 fn a_seed_replays_byte_for_byte() {
-    let (first, second) = (simulate(chaos::live(7)).0, simulate(chaos::live(7)).0);
+    let (first, second) = (simulate(7, chaos::live(7)).0, simulate(7, chaos::live(7)).0);
     if let Some(difference) = difference(&first, &second) {
         panic!("{difference}");
     }
-    assert_ne!(first, simulate(chaos::live(8)).0, "another seed is another life");
+    assert_ne!(first, simulate(8, chaos::live(8)).0, "another seed is another life");
 }

@@ -3,10 +3,12 @@
 use std::fs;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, SysconfVar, sysconf};
 use serde::{Deserialize, Serialize};
+use timonel_client::{Clock as _, SystemClock};
 
 /// A process, by number and start time, so that a number that was given out again is not taken for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +29,15 @@ impl ProcRef {
     /// Says whether it still runs.
     pub(crate) fn alive(&self) -> bool {
         Self::of(self.pid) == Some(*self)
+    }
+
+    /// When it started, on the host's clock.
+    pub(crate) fn started_at(&self) -> Option<Timestamp> {
+        let text = fs::read_to_string("/proc/uptime").ok()?;
+        let uptime: f64 = text.split_whitespace().next()?.parse().ok()?;
+        let ticks = sysconf(SysconfVar::CLK_TCK).ok()??;
+        let age = uptime - self.started as f64 / ticks as f64;
+        Some(SystemClock.now() - Duration::try_from_secs_f64(age.max(0.0)).ok()?)
     }
 
     /// Sends a signal, if it still runs.

@@ -1,9 +1,13 @@
 //! Waiting for a lab to be of use: the server answers, the kubeconfig is written, the nodes are Ready.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, ListParams};
 use tokio::time::Instant;
 
@@ -39,11 +43,11 @@ pub(crate) fn finish(home: &Home, state: &State, progress: &Progress, limit: Dur
         power::introduce(home, name)?;
     }
     runtime()?.block_on(async {
-        let awaited: Vec<&str> = state
+        let awaited: BTreeMap<&str, Timestamp> = state
             .machines
             .iter()
-            .filter(|(_, m)| m.role == Role::Node && m.running().is_some() && !m.frozen && !m.cut)
-            .map(|(name, _)| name.as_str())
+            .filter(|(_, m)| m.role == Role::Node && !m.frozen && !m.cut)
+            .filter_map(|(name, m)| Some((name.as_str(), m.running()?.started_at()?)))
             .collect();
         wait_nodes(home, &awaited, progress, deadline).await
     })
@@ -77,7 +81,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, LabError> {
 }
 
 async fn client(home: &Home) -> Result<kube::Client, LabError> {
-    timonel_client::kubeconfig::load(home.kubeconfig())
+    timonel_client::kubeconfig::load(home.kubeconfig(), "timonel")
         .await
         .map_err(|source| LabError::Api {
             act: "connect to the API",
@@ -85,23 +89,35 @@ async fn client(home: &Home) -> Result<kube::Client, LabError> {
         })
 }
 
-async fn wait_nodes(home: &Home, awaited: &[&str], progress: &Progress, deadline: Instant) -> Result<(), LabError> {
-    let nodes: Api<Node> = Api::all(client(home).await?);
+/// Waits until each node is Ready and has said that it lives since it was powered on: before, the API only remembers an earlier life.
+async fn wait_nodes(
+    home: &Home,
+    awaited: &BTreeMap<&str, Timestamp>,
+    progress: &Progress,
+    deadline: Instant,
+) -> Result<(), LabError> {
+    let client = client(home).await?;
+    let (nodes, leases): (Api<Node>, Api<Lease>) =
+        (Api::all(client.clone()), Api::namespaced(client, "kube-node-lease"));
+    let all = ListParams::default();
     let mut last = "the API server does not answer".to_owned();
     loop {
         let limit = Duration::from_secs(2);
-        match tokio::time::timeout(limit, nodes.list(&ListParams::default())).await {
-            Ok(Ok(list)) => {
-                let ready: Vec<String> = list
-                    .items
-                    .iter()
-                    .filter(|n| is_ready(n))
-                    .filter_map(|n| n.metadata.name.clone())
-                    .collect();
+        let lists = async { tokio::try_join!(nodes.list(&all), leases.list(&all)) };
+        match tokio::time::timeout(limit, lists).await {
+            Ok(Ok((nodes, leases))) => {
+                let is_up = |name: &str, since: Timestamp| {
+                    let named = |meta: &ObjectMeta| meta.name.as_deref() == Some(name);
+                    nodes.items.iter().any(|node| named(&node.metadata) && is_ready(node))
+                        && leases
+                            .items
+                            .iter()
+                            .any(|lease| named(&lease.metadata) && renewed(lease) > Some(since))
+                };
                 let missing: Vec<&str> = awaited
                     .iter()
-                    .copied()
-                    .filter(|name| !ready.iter().any(|r| r == name))
+                    .filter(|(name, since)| !is_up(name, **since))
+                    .map(|(name, _)| *name)
                     .collect();
                 if missing.is_empty() {
                     return Ok(());
@@ -119,6 +135,10 @@ async fn wait_nodes(home: &Home, awaited: &[&str], progress: &Progress, deadline
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+fn renewed(lease: &Lease) -> Option<Timestamp> {
+    lease.spec.as_ref()?.renew_time.as_ref().map(|time| time.0)
 }
 
 fn is_ready(node: &Node) -> bool {
