@@ -29,7 +29,10 @@ struct Moment {
 /// - a pod is bound once;
 /// - the ReplicaSets together ask for no more pods than the Deployment's replicas and surge (upstream's own bound: it counts what is
 ///   asked for, since a ReplicaSet that was told to shrink needs a moment);
-/// - a ReplicaSet never has more live pods than it was ever asked for, but for those that it made without being told so.
+/// - a ReplicaSet never has more live pods than it was ever asked for.
+///
+/// A controller whose write took effect without an answer acts on a cache that does not show it yet; upstream's do the same and put
+/// it right later. So every unanswered write widens both bounds by one.
 pub async fn always(world: &World, most: u64) -> Result<(), Violation> {
     let mut moment = Moment::default();
     for write in world.writes().await {
@@ -56,7 +59,7 @@ impl Moment {
         };
         let object: Value = serde_json::from_str(value).map_err(|error| format!("{}: {error}", write.key))?;
         if is_set {
-            self.set(write, &object, most)
+            self.set(write, &object, most + unanswered as u64)
         } else {
             self.pod(write, &object, unanswered)
         }

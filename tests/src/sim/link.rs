@@ -67,7 +67,8 @@ pub struct Link {
 }
 
 impl Link {
-    /// Makes a link without faults to a server. `unanswered` counts the pods whose creator was never told that they exist.
+    /// Makes a link without faults to a server. `unanswered` counts the new pods and the scaled ReplicaSets
+    /// of which the writer was never told.
     pub fn new(server: Option<kube::Client>, rng: Arc<dyn Rng>, unanswered: Arc<AtomicUsize>) -> Self {
         let state = State {
             server,
@@ -132,7 +133,12 @@ impl Link {
             .uri()
             .query()
             .is_some_and(|query| query.split('&').any(|part| part == "watch=true"));
-        let makes_pod = request.method() == http::Method::POST && request.uri().path().ends_with("/pods");
+        let path = request.uri().path();
+        let counts = match *request.method() {
+            http::Method::POST => path.ends_with("/pods"),
+            http::Method::PUT | http::Method::PATCH => path.contains("/replicasets/"),
+            _ => false,
+        };
         let answer = server.send(request).await;
         let answer = answer.map_err(|_| LinkError("simulated: the server went away"));
         let answer = match answer {
@@ -140,7 +146,7 @@ impl Link {
             Ok(answer) => self.bring_back(answer, faults).await,
             Err(error) => Err(error),
         };
-        if makes_pod && answer.is_err() {
+        if counts && answer.is_err() {
             self.unanswered.fetch_add(1, Ordering::Relaxed);
         }
         Ok(answer?.map(|body| {

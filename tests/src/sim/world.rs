@@ -379,7 +379,7 @@ impl World {
         writes
     }
 
-    /// How many pods exist, or existed, whose creator was never told so.
+    /// How many pods were made and ReplicaSets written without the writer being told so.
     pub fn unanswered(&self) -> usize {
         self.unanswered.load(Ordering::Relaxed)
     }
