@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=${BIN:-target/release}
 bench=$bin/timonel-bench
-cargo build --release --quiet -p timonel-tests --bin timonel-bench
+cargo build --release --quiet -p timonel -p timonctl -p timonel-tests --features timonel-tests/bench --bin timonel-bench
 
 memory() { # resident megabytes of a process
   awk '/VmRSS/ {printf "%.0f MB", $2 / 1024}' "/proc/$1/status"
@@ -23,9 +23,9 @@ echo "resident after that: $(memory $server)"
 kill $server; wait $server 2>/dev/null || true
 
 echo "== Lab of three nodes: power to Ready"
-"$bin/timonel" lab down >/dev/null 2>&1 || true
+[[ ! -d /var/lib/timonel/lab ]] || { echo "A lab is up; remove it first: make lab-down"; exit 1; }
 start=$(date +%s.%N)
-"$bin/timonel" lab up --nodes 3 >/dev/null
+"$bin/timonel" lab up --nodes 3 --images target/images >/dev/null
 config=/var/lib/timonel/lab/admin.kubeconfig
 ctl="$bin/timonctl --kubeconfig $config"
 until [[ $($ctl get nodes --no-headers 2>/dev/null | grep -cw Ready) == 3 ]]; do sleep 0.1; done
