@@ -66,9 +66,9 @@ spec:
   - name: nginx
     image: busybox:1.35
     pullPolicy: IfNotPresent
-    volumeMounts:
+    volumeMount:
     - {name: a, mountPath: /a}
-    volumeMounts:
+    volumeMount:
     - {name: a, mountPath: /b}
   volumes:
   - {name: a, emptyDir: {}}
@@ -79,15 +79,21 @@ fn the_courses_mistakes_are_named_one_and_all() {
     let lab = Lab::enter("course");
     let said = lab.timonctl.refused(&["apply", "-f", "-"], COURSE);
     assert!(said.contains("spec.containers[0].pullPolicy"), "{said}");
-    assert!(said.contains("spec.containers[0].volumeMounts"), "{said}");
-    let said = lab.kubectl.refused(&["create", "-f", "-"], COURSE);
-    assert!(said.contains("pullPolicy") || said.contains("volumeMounts"), "{said}");
-
-    let named = COURSE.replace("    pullPolicy: IfNotPresent\n", "").replacen(
-        "    volumeMounts:\n    - {name: a, mountPath: /a}\n",
-        "",
-        1,
+    assert!(
+        said.contains("unknown field \"spec.containers[0].pullPolicy\""),
+        "{said}"
     );
+    assert!(
+        said.contains("duplicate field \"spec.containers[0].volumeMount\""),
+        "{said}"
+    );
+    let said = lab.kubectl.refused(&["create", "-f", "-"], COURSE);
+    assert!(said.contains("pullPolicy") || said.contains("volumeMount"), "{said}");
+
+    let named = COURSE
+        .replace("    pullPolicy: IfNotPresent\n", "")
+        .replacen("    volumeMount:\n    - {name: a, mountPath: /a}\n", "", 1)
+        .replace("volumeMount:", "volumeMounts:");
     for tool in [&lab.kubectl, &lab.timonctl] {
         let said = tool.refused(&["create", "-f", "-"], &named);
         assert!(
