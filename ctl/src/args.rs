@@ -83,6 +83,8 @@ pub(crate) enum Command {
     Taint(commands::taint::Taint),
     /// Apply a configuration to objects by file
     Apply(commands::apply::Apply),
+    /// Put images on nodes
+    Image(commands::image::Image),
     /// Mark nodes as unschedulable
     Cordon(commands::nodes::Nodes),
     /// Mark nodes as schedulable

@@ -7,5 +7,7 @@ use timonctl::{Cli, run};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
+    // `timonctl get pods -w | head` ends with `head`, without a word, as kubectl does.
+    sigpipe::reset();
     run(Cli::parse()).await
 }

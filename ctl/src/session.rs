@@ -1,5 +1,7 @@
 //! One connection to an API server, with the namespace that commands act in.
 
+use std::path::Path;
+
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 use kube::Client;
@@ -13,6 +15,9 @@ use crate::resolve::Resource;
 
 /// The largest answer that is read into memory.
 const MAX_ANSWER: usize = 512 * 1024 * 1024;
+
+/// The largest file that is sent.
+const MAX_UPLOAD: u64 = 2 * 1024 * 1024 * 1024;
 
 /// How an answer is asked for.
 pub(crate) const JSON: &str = "application/json";
@@ -122,6 +127,26 @@ impl Session {
             status: Box::new(status),
             doing: None,
         })
+    }
+
+    /// Sends a file. kube's client takes no stream for a body, so the file is in memory meanwhile, and its size has a limit.
+    pub(crate) async fn upload(&self, path: &str, file: &Path) -> Result<(), Failure> {
+        let named = |error: std::io::Error| Failure::usage(format!("{}: {error}", file.display()));
+        let length = tokio::fs::metadata(file).await.map_err(named)?.len();
+        if length > MAX_UPLOAD {
+            return Err(Failure::usage(format!(
+                "{} has {length} bytes; at most {MAX_UPLOAD} can be sent",
+                file.display()
+            )));
+        }
+        let call = Call {
+            method: Method::POST,
+            path,
+            accept: "*/*",
+            content_type: Some("application/x-tar"),
+            body: Some(tokio::fs::read(file).await.map_err(named)?),
+        };
+        self.bytes(call).await.map(drop)
     }
 
     /// Sends a request and reads the whole answer.

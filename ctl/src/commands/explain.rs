@@ -317,6 +317,6 @@ mod tests {
     #[test]
     fn lines_break_at_spaces_and_long_words_stay_whole() {
         assert_eq!(wrap("aa bb  cc", 6), "aa bb\ncc");
-        assert_eq!(wrap("a https://long.example/x b", 6), "a https://long.example/x\nb");
+        assert_eq!(wrap("a https://long.example/x b", 6), "a\nhttps://long.example/x\nb");
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod exec;
 pub(crate) mod explain;
 pub(crate) mod expose;
 pub(crate) mod get;
+pub(crate) mod image;
 pub(crate) mod logs;
 pub(crate) mod metadata;
 pub(crate) mod nodes;
@@ -47,6 +48,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Cordon(nodes) => nodes.cordon(&session, true).await.map(|_| ()),
         Command::Uncordon(nodes) => nodes.cordon(&session, false).await.map(|_| ()),
         Command::Drain(drain) => drain.run(&session).await,
+        Command::Image(image) => image.run(&session).await,
         Command::Logs(logs) => logs.run(&session).await,
         Command::Run(run) => run.run(&session).await,
         Command::Expose(expose) => expose.run(&session).await,

@@ -65,30 +65,42 @@ impl std::str::FromStr for Condition {
                     value: value.to_owned(),
                 })
             }
-            Some(("jsonpath", rest)) => {
-                let rest = rest.trim_matches('\'');
-                let end = rest.rfind('}').map_or(rest.len(), |at| at + 1);
-                let (template, value) = rest.split_at(end);
-                let template = if template.starts_with('{') {
-                    template.to_owned()
-                } else {
-                    format!("{{{template}}}")
-                };
-                Template::parse(&template).map_err(|error| format!("error parsing {template}: {error}"))?;
-                let value = value
-                    .strip_prefix('=')
-                    .map(|value| value.trim_matches(['\'', '"']).to_owned());
-                if value.as_ref().is_some_and(String::is_empty) {
-                    return Err("jsonpath wait has to have a value after equal sign, like --for=jsonpath='{.status.readyReplicas}'=3".to_owned());
-                }
-                Ok(Self::Path { template, value })
-            }
+            Some(("jsonpath", rest)) => Self::path(rest),
             _ => Err(format!("unrecognized condition: {text:?}")),
         }
     }
 }
 
 impl Condition {
+    /// `PATH` or `PATH=VALUE`; a `==` in a path's filter splits nothing.
+    fn path(text: &str) -> Result<Self, String> {
+        let mut parts = vec![String::new()];
+        let mut rest = text;
+        while let Some(c) = rest.chars().next() {
+            let doubled = rest.starts_with("==");
+            match parts.last_mut() {
+                _ if c == '=' && !doubled => parts.push(String::new()),
+                Some(last) => last.push_str(if doubled { "==" } else { &rest[..c.len_utf8()] }),
+                None => {}
+            }
+            rest = &rest[c.len_utf8() + usize::from(doubled)..];
+        }
+        let (path, value) = match parts.as_slice() {
+            [path] => (path, None),
+            [path, value] => (path, Some(value.trim_matches(['\'', '"']).to_owned())),
+            _ => return Err("jsonpath wait format must be --for=jsonpath='{.status.readyReplicas}'=3 or --for=jsonpath='{.status.readyReplicas}'".to_owned()),
+        };
+        let template = output::relaxed(path)?;
+        Template::parse(&template).map_err(|error| format!("error parsing {template}: {error}"))?;
+        if value.as_ref().is_some_and(String::is_empty) {
+            return Err(
+                "jsonpath wait has to have a value after equal sign, like --for=jsonpath='{.status.readyReplicas}'=3"
+                    .to_owned(),
+            );
+        }
+        Ok(Self::Path { template, value })
+    }
+
     /// Whether it holds for an object; `None` is one that is not there.
     fn holds(&self, object: Option<&Value>) -> bool {
         match (self, object) {
@@ -260,9 +272,12 @@ mod tests {
             ("condition=ready", true),
             ("condition=Ready=false", false),
             ("jsonpath={.status.phase}=Running", true),
-            ("jsonpath='{.status.phase}'=Pending", false),
-            ("jsonpath=.status.phase=Running", false),
+            ("jsonpath={.status.phase}=Pending", false),
+            ("jsonpath='{.status.phase}'=Running", false),
+            ("jsonpath=.status.phase='Running'", true),
             ("jsonpath={.status.phase}", true),
+            ("jsonpath={.status.phase}=", false),
+            ("jsonpath={.status.conditions[?(@.type==\"Ready\")].status}=True", true),
             ("delete", false),
             ("create", true),
         ] {

@@ -29,11 +29,7 @@ pub(super) fn print(out: &mut impl Write, spec: &str, objects: &[&Value]) -> Res
                 "unexpected custom-columns spec: {column}, expected <header>:<json-path-expr>"
             )));
         };
-        let template = if path.starts_with('{') {
-            path.to_owned()
-        } else {
-            format!("{{.{}}}", path.trim_start_matches('.'))
-        };
+        let template = super::relaxed(path).map_err(Failure::usage)?;
         headers.push(header.to_owned());
         templates.push(
             timonel_api::jsonpath::Template::parse(&template)

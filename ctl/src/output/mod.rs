@@ -101,6 +101,21 @@ pub(crate) fn print(out: &mut impl Write, format: &Format, value: &Value) -> Res
     Ok(())
 }
 
+/// A path as people write it, as a template: `.a.b`, `a.b` and `{a.b}` are `{.a.b}`.
+pub(crate) fn relaxed(path: &str) -> Result<String, String> {
+    let inner = path
+        .strip_prefix('{')
+        .and_then(|inner| inner.strip_suffix('}'))
+        .unwrap_or(path);
+    let inner = inner.strip_prefix('.').unwrap_or(inner);
+    if inner.is_empty() || inner.contains(['{', '}']) {
+        return Err(format!(
+            "unexpected path string, expected a 'name1.name2' or '.name1.name2' or '{{name1.name2}}' or '{{.name1.name2}}', got {path:?}"
+        ));
+    }
+    Ok(format!("{{.{inner}}}"))
+}
+
 /// Writes YAML that kubectl reads back as the same object.
 pub(crate) fn yaml(value: &Value) -> Result<String, Failure> {
     Ok(timonel_api::decode::to_yaml(value))

@@ -6,6 +6,7 @@
 //! Nobody is served anonymously, not even `/healthz`.
 
 mod auth;
+mod images;
 mod logs;
 mod reports;
 mod routes;

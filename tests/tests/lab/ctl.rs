@@ -163,6 +163,23 @@ fn applies_from_both_sides_keep_their_owners() {
 }
 
 #[test]
+fn archives_of_images_reach_every_node_from_either_command_line() {
+    let lab = Lab::enter("archives");
+    let archive = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/images/demo.tar");
+    let said = lab.timonctl.run(&["image", "load", archive]);
+    for node in ["node-1", "node-2", "node-3"] {
+        assert!(said.contains(&format!("loaded on {node}")), "{said}");
+    }
+    let path = "/api/v1/nodes/node-1/proxy/images/load";
+    let said = lab.kubectl.run(&["create", "--raw", path, "-f", archive]);
+    assert!(said.contains("timonel.dev/demo:2.0"), "{said}");
+    let said = lab
+        .timonctl
+        .refused(&["image", "load", "/etc/hostname", "--node=node-1"], "");
+    assert!(said.contains("/etc/hostname on node-1"), "{said}");
+}
+
+#[test]
 fn the_cluster_describes_itself() {
     let lab = Lab::enter("described");
     for tool in [&lab.kubectl, &lab.timonctl] {

@@ -80,6 +80,25 @@ fn a_node_that_is_cut_off_keeps_its_containers_and_rejoins() {
 }
 
 #[test]
+fn a_machine_joins_the_lab_and_leaves_it() {
+    let lab = Lab::enter("joins");
+    lab.node(&["add", "node-4"]);
+    assert_eq!(
+        node_ready(&lab, "node-4").as_deref(),
+        Ok("True"),
+        "it is Ready when `add` returns"
+    );
+    let here = "    spec:\n      nodeName: node-4\n";
+    lab.apply(&demo("web", 1, "1.0").replace("    spec:\n", here));
+    lab.until_ready("app=web", 1);
+    lab.kubectl.run(&["delete", "deployment", "web", "--wait"]);
+    lab.node(&["remove", "node-4"]);
+    let said = lab.kubectl.refused(&["get", "node", "node-4"], "");
+    assert!(said.contains("NotFound"), "{said}");
+    assert!(!lab.timonel.run(&["lab", "status"]).contains("node-4"));
+}
+
+#[test]
 fn a_frozen_node_thaws_and_goes_on() {
     let lab = Lab::enter("frozen");
     lab.node(&["freeze", "node-1"]);

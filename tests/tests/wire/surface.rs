@@ -1,6 +1,7 @@
 //! What the server says it has, it has.
 
 use std::collections::BTreeSet;
+use std::process::Stdio;
 
 use serde_json::Value;
 use timonel_api::resources;
@@ -60,6 +61,21 @@ fn health_version_and_metrics_answer() {
     );
     assert!(!server.kubectl.run(&["get", "--raw", "/metrics"]).is_empty());
     assert!(server.timonctl.run(&["version"]).contains("Server Version: v1.36"));
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_timonctl_without_a_word() {
+    let server = Server::start();
+    let mut child = server
+        .timonctl
+        .command(&["explain", "pods", "--recursive"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
 
 #[test]
