@@ -1,7 +1,6 @@
 //! The table of every built-in resource that is served: names, verbs, subresources.
 //!
-//! Served is what Kubernetes 1.36 serves in its v1 form, and autoscaling/v2. Betas and alphas are not served, nor is
-//! autoscaling/v1's HorizontalPodAutoscaler, whose objects are autoscaling/v2's under another shape.
+//! Served is what Kubernetes 1.36 serves in its v1 form, and autoscaling/v2. Betas and alphas are not served.
 
 #[path = "facts/generated/resources.rs"]
 mod generated;

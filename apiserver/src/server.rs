@@ -209,7 +209,10 @@ async fn create_or_update(registry: &Registry, object: Value, caller: &Caller) -
     let options = WriteOptions::default();
     let result = match registry.current(&target) {
         Ok(present) => match reconciled(&present.value(), &object) {
-            Some(next) => registry.update(&target, body(next), &options, caller).await,
+            Some(next) => registry
+                .update(&target, body(next), &options, caller)
+                .await
+                .map(|(_, answer)| answer),
             None => return Ok(()),
         },
         Err(_) => {

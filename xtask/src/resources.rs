@@ -21,8 +21,7 @@ pub(crate) fn generate(reference: &Path, out: &Path) -> anyhow::Result<()> {
         for version in group.get("versions").and_then(Value::as_array).into_iter().flatten() {
             let version = version.get("version").and_then(Value::as_str).unwrap_or_default();
             let file = folder.join(format!("apis__{name}__{version}.json"));
-            // autoscaling/v1 shares its objects with autoscaling/v2; it is left out until the conversion is served.
-            if (name, version) != ("autoscaling", "v1") && (version == "v1" || version == "v2") && file.exists() {
+            if (version == "v1" || version == "v2") && file.exists() {
                 versions.push((name.to_owned(), version.to_owned(), file));
             }
         }

@@ -443,6 +443,7 @@ fn facts_agree_with_the_types_of_k8s_openapi() {
     check::<storage::v1::StorageClass>();
     check::<storage::v1::CSIDriver>();
     check::<admissionregistration::v1::ValidatingWebhookConfiguration>();
+    check::<autoscaling::v1::HorizontalPodAutoscaler>();
     check::<autoscaling::v2::HorizontalPodAutoscaler>();
 }
 

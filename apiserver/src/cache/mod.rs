@@ -149,7 +149,7 @@ impl Caches {
     pub fn new(store: Arc<dyn Store>, transformer: Transformer) -> Self {
         let slots = timonel_api::resources::all()
             .iter()
-            .filter(|info| info.storage && !is_alias(info))
+            .filter(|info| info.storage && !crate::registry::is_view(info))
             .map(|info| (info.group_resource(), Arc::new(Slot::new(info))))
             .collect();
         Self {
@@ -238,11 +238,6 @@ impl Caches {
     pub async fn catch_up(&self) -> Result<(), ApiError> {
         self.wait_for(self.store.current_revision()).await
     }
-}
-
-/// `events.k8s.io/v1` Events are core/v1 Events in another shape and are kept only once.
-pub fn is_alias(info: &ResourceInfo) -> bool {
-    info.group == "events.k8s.io"
 }
 
 /// Reads the caches on behalf of authorization and admission.

@@ -328,7 +328,8 @@ impl Front {
             "update" => {
                 let options = options::write(info, "UpdateOptions")?;
                 let body = decode_body(headers, &bytes)?;
-                (StatusCode::OK, registry.update(target, body, &options, caller).await?)
+                let (created, answer) = registry.update(target, body, &options, caller).await?;
+                (if created { StatusCode::CREATED } else { StatusCode::OK }, answer)
             }
             "patch" => {
                 let options = options::write(info, "PatchOptions")?;

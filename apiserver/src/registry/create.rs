@@ -7,6 +7,7 @@ use timonel_store::{Guard, Op, StoreError, Txn};
 use super::decode::Expected;
 use super::options::WriteOptions;
 use super::{Answer, Caller, Registry, Target, decode, fields, meta, view};
+use crate::authz::Attributes;
 use crate::error::ApiError;
 use crate::resources::Context;
 use crate::security::{Act, Operation};
@@ -34,10 +35,18 @@ impl Registry {
         };
         let mut value = decode::accept(body, expected, options.validation, caller)?;
         meta::check_namespace(target, &mut value)?;
-        let mut value = view::inward(target, value);
+        let mut value = view::inward(target, value)?;
         target.slot.strategy.default(&mut value);
         let track = |value: &mut Value| fields::track(target, None, value, &caller.manager(options), caller.now);
         self.insert(target, value, options, caller, &track).await
+    }
+
+    /// Who creates an object by an update or an apply must be allowed to create it, too.
+    pub(super) fn require_create(&self, target: &Target, caller: &Caller) -> Result<(), ApiError> {
+        let asks = Attributes::resource(&caller.user, "create", target.info.group, target.info.plural)
+            .within(&target.namespace)
+            .named(&target.name);
+        self.security.authorizer.require(&asks)
     }
 
     /// Stores a new object that has been decoded and defaulted. `track` records who manages its fields.

@@ -39,6 +39,7 @@ pub use options::{
     DeleteOptions, FieldValidation, ListOptions, PatchKind, Preconditions, Propagation, VersionMatch, WriteOptions,
 };
 pub(crate) use update::{Change, Scope};
+pub(crate) use view::is_view;
 pub use watch::{Frame, Watcher};
 
 use crate::cache::{Caches, Object, Slot, encode};
@@ -140,11 +141,6 @@ impl Target {
     /// The object does not exist.
     pub fn not_found(&self) -> ApiError {
         ApiError::not_found(self.group_resource(), self.name.as_str())
-    }
-
-    /// Whether addressed and stored shape differ.
-    pub fn is_view(&self) -> bool {
-        self.info.group != self.slot.info.group || self.info.version != self.slot.info.version
     }
 
     /// The same resource, another object.

@@ -72,7 +72,7 @@ impl Registry {
         let metadata = meta::metadata(&mut applied);
         metadata.entry("name").or_insert_with(|| target.name.as_str().into());
         meta::check_name(target, &mut applied)?;
-        let applied = view::inward(target, applied);
+        let applied = view::inward(target, applied)?;
         let stored_version = target.slot.info.api_version();
         let merge = |live: Option<&Value>| -> Result<Value, ApiError> {
             let mut merged = apply::apply(
@@ -109,6 +109,7 @@ impl Registry {
             if target.subresource.is_some() {
                 return Err(target.not_found());
             }
+            self.require_create(target, caller)?;
             match self.insert(target, merge(None)?, options, caller, &|_| {}).await {
                 Ok(answer) => return Ok((true, answer)),
                 // Somebody created it just now: then it is an update.
@@ -152,7 +153,7 @@ impl Registry {
         if revision == meta::text(old, "resourceVersion") {
             meta::metadata(&mut value).remove("resourceVersion");
         }
-        let mut value = view::inward(target, value);
+        let mut value = view::inward(target, value)?;
         target.slot.strategy.default(&mut value);
         Ok(value)
     }

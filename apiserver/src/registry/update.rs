@@ -28,6 +28,19 @@ const CONDITIONAL: &[&str] = &[
     "runtimeclasses.node.k8s.io",
 ];
 
+/// Kinds that an update creates where they are not there yet.
+const CREATED_BY_UPDATES: &[&str] = &[
+    "clusterrolebindings.rbac.authorization.k8s.io",
+    "clusterroles.rbac.authorization.k8s.io",
+    "endpoints",
+    "events",
+    "leases.coordination.k8s.io",
+    "limitranges",
+    "rolebindings.rbac.authorization.k8s.io",
+    "roles.rbac.authorization.k8s.io",
+    "services",
+];
+
 /// Which part of an object a change may touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
@@ -61,14 +74,14 @@ pub(crate) struct Change {
 }
 
 impl Registry {
-    /// Replaces an object (PUT).
+    /// Replaces an object (PUT), and says whether it was created by that.
     pub async fn update(
         &self,
         target: &Target,
         body: Decoded,
         options: &WriteOptions,
         caller: &Caller,
-    ) -> Result<Answer, ApiError> {
+    ) -> Result<(bool, Answer), ApiError> {
         let api_version = target.info.api_version();
         let expected = Expected {
             api_version: &api_version,
@@ -78,8 +91,21 @@ impl Registry {
         let mut value = decode::accept(body, expected, options.validation, caller)?;
         meta::check_namespace(target, &mut value)?;
         meta::check_name(target, &mut value)?;
-        let mut value = view::inward(target, value);
+        let mut value = view::inward(target, value)?;
         target.slot.strategy.default(&mut value);
+        let creates = target.subresource.is_none() && CREATED_BY_UPDATES.contains(&target.slot.group_resource.as_str());
+        if creates && self.current(target).is_err() {
+            self.require_create(target, caller)?;
+            let mut new = value.clone();
+            meta::metadata(&mut new).remove("resourceVersion");
+            let track = |value: &mut Value| fields::track(target, None, value, &caller.manager(options), caller.now);
+            match self.insert(target, new, options, caller, &track).await {
+                Ok(answer) => return Ok((true, answer)),
+                // Somebody created it just now: then it is an update.
+                Err(ApiError::AlreadyExists { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
         let unconditional = meta::text(&value, "resourceVersion").is_empty();
         if unconditional && CONDITIONAL.contains(&target.slot.group_resource.as_str()) {
             let path = Path::new("metadata").child("resourceVersion");
@@ -89,10 +115,11 @@ impl Registry {
                 vec![FieldError::invalid(&path, 0, "must be specified for an update")],
             ));
         }
-        self.modify(target, options, caller, target_scope(target), &|_| {
-            Ok(Change { value: value.clone() })
-        })
-        .await
+        let change = |_: &Value| Ok(Change { value: value.clone() });
+        let answer = self
+            .modify(target, options, caller, target_scope(target), &change)
+            .await?;
+        Ok((false, answer))
     }
 
     /// Changes an object: reads it, asks `change` for what it shall become, and commits that, again if somebody else came first.

@@ -307,3 +307,60 @@ fn secrets_do_not_lie_in_the_open() {
         .run(&["create", "configmap", "open", "--from-literal=a=plain-as-day"]);
     assert!(server.on_disk(b"plain-as-day"), "the search itself works");
 }
+
+#[test]
+fn an_autoscaler_is_one_object_in_two_versions() {
+    let server = Server::start();
+    server.kubectl.run_with(&["create", "-f", "-"], DEPLOYMENT);
+    server
+        .timonctl
+        .run_with(&["create", "-f", "-"], "apiVersion: autoscaling/v1\nkind: HorizontalPodAutoscaler\nmetadata: {name: web}\nspec: {maxReplicas: 5, targetCPUUtilizationPercentage: 60, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}}\n");
+    let v2 = json(&server.kubectl.run(&["get", "hpa", "web", "-o", "json"]));
+    assert_eq!(v2["apiVersion"], "autoscaling/v2");
+    let goal = "/spec/metrics/0/resource/target/averageUtilization";
+    assert_eq!(v2.pointer(goal).unwrap(), 60);
+    let patch = r#"{"spec":{"behavior":{"scaleDown":{"stabilizationWindowSeconds":5}},"metrics":[{"type":"Resource","resource":{"name":"memory","target":{"type":"AverageValue","averageValue":"64Mi"}}}]}}"#;
+    server
+        .kubectl
+        .run(&["patch", "hpa", "web", "--type=merge", "-p", patch]);
+    let v1 = "horizontalpodautoscalers.v1.autoscaling";
+    let more = r#"{"spec":{"targetCPUUtilizationPercentage":70}}"#;
+    server.kubectl.run(&["patch", v1, "web", "--type=merge", "-p", more]);
+    let v2 = json(&server.timonctl.run(&["get", "hpa", "web", "-o", "json"]));
+    assert_eq!(v2.pointer(goal).unwrap(), 70);
+    assert_eq!(v2["spec"]["metrics"][1]["resource"]["name"], "memory");
+    assert_eq!(v2["spec"]["behavior"]["scaleDown"]["stabilizationWindowSeconds"], 5);
+    assert!(v2["metadata"]["annotations"].is_null());
+    let broken = r#"{"metadata":{"annotations":{"autoscaling.alpha.kubernetes.io/metrics":"[{\"type\":7}]"}}}"#;
+    server
+        .kubectl
+        .refused(&["patch", v1, "web", "--type=merge", "-p", broken], "");
+}
+
+#[test]
+fn an_update_creates_the_kinds_that_upstreams_do() {
+    let server = Server::start();
+    let lease = r#"{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"name":"mine"}}"#;
+    let path = "/apis/coordination.k8s.io/v1/namespaces/default/leases/mine";
+    let made = json(&server.kubectl.run_with(&["replace", "--raw", path, "-f", "-"], lease));
+    assert!(made["metadata"]["uid"].is_string());
+    let path = "/api/v1/namespaces/default/configmaps/mine";
+    let map = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"mine"}}"#;
+    let said = server.kubectl.refused(&["replace", "--raw", path, "-f", "-"], map);
+    assert!(said.contains("NotFound"), "{said}");
+    let may_update = "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: updates}\nrules: [{apiGroups: [coordination.k8s.io], resources: [leases], verbs: [update, patch, get]}]\n";
+    server.kubectl.run_with(&["create", "-f", "-"], may_update);
+    server
+        .kubectl
+        .run(&["create", "rolebinding", "updates", "--role=updates", "--user=eve"]);
+    let other = lease.replace("mine", "hers");
+    let path = "/apis/coordination.k8s.io/v1/namespaces/default/leases/hers";
+    let said = server
+        .kubectl
+        .refused(&["--as=eve", "replace", "--raw", path, "-f", "-"], &other);
+    assert!(said.contains("cannot create resource"), "{said}");
+    let said = server
+        .kubectl
+        .refused(&["--as=eve", "apply", "--server-side", "-f", "-"], &other);
+    assert!(said.contains("cannot create resource"), "{said}");
+}
