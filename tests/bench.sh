@@ -17,8 +17,14 @@ server=$!
 trap 'kill $server 2>/dev/null || true; rm -rf "$dir"' EXIT
 until "$bin/timonctl" --kubeconfig "$dir/admin.kubeconfig" get --raw /readyz >/dev/null 2>&1; do sleep 0.05; done
 echo "resident when idle: $(memory $server)"
-for clients in 1 32; do "$bench" creates "$dir/admin.kubeconfig" $clients 10; done
-"$bench" lists "$dir/admin.kubeconfig" 5000 10
+measure() { "$bench" --kubeconfig "$dir/admin.kubeconfig" "$@"; }
+for clients in 1 32; do measure --clients $clients create; done
+measure --clients 32 get
+measure --clients 32 patch
+measure --clients 32 --objects 3200 delete
+measure --clients 1 --objects 5000 select
+measure --clients 100 watch
+measure --clients 1 --objects 5000 list
 echo "resident after that: $(memory $server)"
 kill $server; wait $server 2>/dev/null || true
 
@@ -34,7 +40,7 @@ $ctl create deployment first --image=timonel.dev/demo:1.0 >/dev/null
 $ctl rollout status deployment/first >/dev/null
 echo "first pod Ready after $(echo "$(date +%s.%N) - $start" | bc) s"
 $ctl delete deployment first >/dev/null
-"$bench" pods $config 50 docker.io/library/busybox:1.35
+"$bench" --kubeconfig $config --objects 50 ready
 sleep 20
 for pid in $(pgrep -f 'timonel (server|agent) '); do
   echo "idle: $(tr '\0' ' ' </proc/"$pid"/cmdline | cut -d' ' -f1-2) $(memory "$pid")"

@@ -12,18 +12,17 @@ const CURRENT_METRICS: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
 const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
 const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
 
-/// A flat field of a metric, and where v2 keeps it.
+/// A flat field of a metric, and where v2 keeps it; `@` is `target` in a specification and `current` in a status.
 type Field = (&'static str, &'static [&'static str]);
+
 /// The fields of each kind of metric, by the name of v2's field for it.
-type Kinds = &'static [(&'static str, &'static [Field])];
-
-const SPEC: Kinds = &[
+const KINDS: &[(&str, &[Field])] = &[
     (
         "resource",
         &[
             ("name", &["name"]),
-            ("targetAverageUtilization", &["target", "averageUtilization"]),
-            ("targetAverageValue", &["target", "averageValue"]),
+            ("@AverageUtilization", &["@", "averageUtilization"]),
+            ("@AverageValue", &["@", "averageValue"]),
         ],
     ),
     (
@@ -31,8 +30,8 @@ const SPEC: Kinds = &[
         &[
             ("name", &["name"]),
             ("container", &["container"]),
-            ("targetAverageUtilization", &["target", "averageUtilization"]),
-            ("targetAverageValue", &["target", "averageValue"]),
+            ("@AverageUtilization", &["@", "averageUtilization"]),
+            ("@AverageValue", &["@", "averageValue"]),
         ],
     ),
     (
@@ -40,7 +39,7 @@ const SPEC: Kinds = &[
         &[
             ("metricName", &["metric", "name"]),
             ("selector", &["metric", "selector"]),
-            ("targetAverageValue", &["target", "averageValue"]),
+            ("@AverageValue", &["@", "averageValue"]),
         ],
     ),
     (
@@ -49,8 +48,8 @@ const SPEC: Kinds = &[
             ("target", &["describedObject"]),
             ("metricName", &["metric", "name"]),
             ("selector", &["metric", "selector"]),
-            ("targetValue", &["target", "value"]),
-            ("averageValue", &["target", "averageValue"]),
+            ("@Value", &["@", "value"]),
+            ("averageValue", &["@", "averageValue"]),
         ],
     ),
     (
@@ -58,55 +57,8 @@ const SPEC: Kinds = &[
         &[
             ("metricName", &["metric", "name"]),
             ("metricSelector", &["metric", "selector"]),
-            ("targetValue", &["target", "value"]),
-            ("targetAverageValue", &["target", "averageValue"]),
-        ],
-    ),
-];
-
-const STATUS: Kinds = &[
-    (
-        "resource",
-        &[
-            ("name", &["name"]),
-            ("currentAverageUtilization", &["current", "averageUtilization"]),
-            ("currentAverageValue", &["current", "averageValue"]),
-        ],
-    ),
-    (
-        "containerResource",
-        &[
-            ("name", &["name"]),
-            ("container", &["container"]),
-            ("currentAverageUtilization", &["current", "averageUtilization"]),
-            ("currentAverageValue", &["current", "averageValue"]),
-        ],
-    ),
-    (
-        "pods",
-        &[
-            ("metricName", &["metric", "name"]),
-            ("selector", &["metric", "selector"]),
-            ("currentAverageValue", &["current", "averageValue"]),
-        ],
-    ),
-    (
-        "object",
-        &[
-            ("target", &["describedObject"]),
-            ("metricName", &["metric", "name"]),
-            ("selector", &["metric", "selector"]),
-            ("currentValue", &["current", "value"]),
-            ("averageValue", &["current", "averageValue"]),
-        ],
-    ),
-    (
-        "external",
-        &[
-            ("metricName", &["metric", "name"]),
-            ("metricSelector", &["metric", "selector"]),
-            ("currentValue", &["current", "value"]),
-            ("currentAverageValue", &["current", "averageValue"]),
+            ("@Value", &["@", "value"]),
+            ("@AverageValue", &["@", "averageValue"]),
         ],
     ),
 ];
@@ -115,7 +67,7 @@ pub(super) fn outward(stored: &Value) -> Value {
     let mut shown = stored.clone();
     let metrics = take(&mut shown, "spec", "metrics");
     let (goals, others): (Vec<_>, Vec<_>) = items(&metrics).partition(|metric| cpu_goal(metric).is_some());
-    annotate(&mut shown, METRICS, flat(&others, SPEC));
+    annotate(&mut shown, METRICS, flat(&others, "target"));
     // v1 has room for one; upstream too keeps the first and forgets the rest.
     if let Some(goal) = goals.first().and_then(|metric| cpu_goal(metric)) {
         shown["spec"]["targetCPUUtilizationPercentage"] = goal.clone();
@@ -128,7 +80,7 @@ pub(super) fn outward(stored: &Value) -> Value {
         shown["status"]["currentCPUUtilizationPercentage"] = used.clone();
     }
     let all: Vec<_> = items(&current).collect();
-    annotate(&mut shown, CURRENT_METRICS, flat(&all, STATUS));
+    annotate(&mut shown, CURRENT_METRICS, flat(&all, "current"));
     let conditions = take(&mut shown, "status", "conditions");
     annotate(&mut shown, CONDITIONS, conditions);
     shown
@@ -143,12 +95,12 @@ pub(super) fn inward(shown: &Value) -> Result<Value, String> {
             "name": "cpu", "target": {"type": "Utilization", "averageUtilization": goal}
         }}));
     }
-    metrics.extend(nested(&annotation(&mut stored, METRICS)?, SPEC));
+    metrics.extend(nested(&annotation(&mut stored, METRICS)?, "target"));
     put(&mut stored, "spec", "metrics", Value::Array(metrics));
     let behavior = annotation(&mut stored, BEHAVIOR)?;
     put(&mut stored, "spec", "behavior", behavior);
     let used = take(&mut stored, "status", "currentCPUUtilizationPercentage");
-    let mut current = nested(&annotation(&mut stored, CURRENT_METRICS)?, STATUS);
+    let mut current = nested(&annotation(&mut stored, CURRENT_METRICS)?, "current");
     if current.is_empty() && !used.is_null() {
         current.push(json!({"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": used}}}));
     }
@@ -211,16 +163,18 @@ fn annotation(object: &mut Value, name: &str) -> Result<Value, String> {
     }
 }
 
-fn flat(metrics: &[&Value], kinds: Kinds) -> Value {
+/// Metrics as v1's annotations hold them. `side` is `target` or `current`.
+fn flat(metrics: &[&Value], side: &str) -> Value {
     let metrics = metrics.iter().map(|metric| {
         let mut out = Map::from_iter([("type".to_owned(), metric["type"].clone())]);
-        for (kind, fields) in kinds.iter().filter(|(kind, _)| metric[*kind].is_object()) {
+        for (kind, fields) in KINDS.iter().filter(|(kind, _)| metric[*kind].is_object()) {
             let source = &metric[*kind];
             let flat: Map<_, _> = fields
                 .iter()
                 .filter_map(|(name, path)| {
-                    let value = path.iter().try_fold(source, |value, step| value.get(*step))?;
-                    Some(((*name).to_owned(), value.clone()))
+                    let mut steps = path.iter().map(|step| step.replace('@', side));
+                    let value = steps.try_fold(source, |value, step| value.get(step))?;
+                    Some((name.replace('@', side), value.clone()))
                 })
                 .collect();
             out.insert((*kind).to_owned(), flat.into());
@@ -230,14 +184,16 @@ fn flat(metrics: &[&Value], kinds: Kinds) -> Value {
     metrics.collect()
 }
 
-fn nested(metrics: &Value, kinds: Kinds) -> Vec<Value> {
+/// Metrics as v2 has them.
+fn nested(metrics: &Value, side: &str) -> Vec<Value> {
     let metrics = items(metrics).map(|metric| {
         let mut out = json!({"type": metric["type"]});
-        for (kind, fields) in kinds.iter().filter(|(kind, _)| metric[*kind].is_object()) {
+        for (kind, fields) in KINDS.iter().filter(|(kind, _)| metric[*kind].is_object()) {
             let mut source = json!({});
             for (name, path) in *fields {
-                if let Some(value) = metric[*kind].get(*name) {
-                    *path.iter().fold(&mut source, |at, step| &mut at[*step]) = value.clone();
+                if let Some(value) = metric[*kind].get(name.replace('@', side)) {
+                    let steps = path.iter().map(|step| step.replace('@', side));
+                    *steps.fold(&mut source, |at, step| &mut at[step]) = value.clone();
                 }
             }
             if let Some(target) = source.get_mut("target").and_then(Value::as_object_mut) {
