@@ -259,17 +259,19 @@ async fn bootstrap_tokens_are_read_from_their_secrets() {
     }
 }
 
-#[test]
-fn token_reviews_answer_with_the_user_or_the_reason() {
+#[tokio::test]
+async fn token_reviews_answer_with_the_user_or_the_reason() {
     let world = World::new();
     let token = world.issue(json!({"audiences": ["vault"]})).unwrap();
     let ask = |spec| token_review(&world.authenticator, json!({"spec": spec}));
-    let good = ask(json!({"token": token, "audiences": ["vault", "other"]})).unwrap();
+    let good = ask(json!({"token": token, "audiences": ["vault", "other"]}))
+        .await
+        .unwrap();
     assert_eq!(good["status"]["user"]["username"], "system:serviceaccount:demo:bot");
     assert_eq!(good["status"]["audiences"], json!(["vault"]));
-    let bad = ask(json!({"token": token})).unwrap();
+    let bad = ask(json!({"token": token})).await.unwrap();
     assert_eq!(bad["status"]["authenticated"], false);
-    assert!(ask(json!({})).is_err());
+    assert!(ask(json!({})).await.is_err());
     let own = self_subject_review(&UserInfo::new("jane", &["dev"]), json!({}));
     assert_eq!(
         own["status"]["userInfo"],

@@ -165,6 +165,9 @@ impl Registry {
     pub async fn list(&self, target: &Target, options: &ListOptions) -> Result<List, ApiError> {
         check_options(options, false)?;
         let filter = self.filter(target, options)?;
+        if let Some(error) = self.caches.unreadable_below(&target.slot, &target.namespace) {
+            return Err(error);
+        }
         let mut limit = options.limit;
         let (snapshot, after) = if options.continue_token.is_empty() {
             let requested = options.resource_version.as_str();
