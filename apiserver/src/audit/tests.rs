@@ -100,9 +100,9 @@ fn refused(rules: &str, expected: Expect) {
 fn a_policy_that_contradicts_itself_is_refused_with_every_field() {
     refused("[]", expect!["the audit policy has no rules"]);
     refused(
-        r#"[{users: [a]}, {level: All, nonResourceURLs: [x, "/a*b"], namespaces: [n]}, {level: None, omitStages: [Never], resources: [{resourceNames: [n]}]}]"#,
+        r#"[{users: [a]}, {level: All, nonResourceURLs: [x, "/a*b"], namespaces: [ns]}, {level: None, omitStages: [Never], resources: [{resourceNames: [nm]}]}]"#,
         expect![[
-            r#"the audit policy is invalid: rules[0].level: Required value; rules[1].level: Unsupported value: "All": supported values: "Metadata", "None", "Request", "RequestResponse"; rules[1].nonResourceURLs[0]: Invalid value: "x": non-resource URL rules must begin with a '/' character; rules[1].nonResourceURLs[1]: Invalid value: "/a*b": non-resource URL wildcards '*' must be the final character of the rule; rules[1].nonResourceURLs: Invalid value: "x,/a*b": rules cannot apply to both regular resources and non-resource URLs; rules[2].resources[0].resourceNames: Invalid value: "n": using resourceNames requires at least one resource; rules[2].omitStages[0]: Invalid value: "Never": allowed stages are RequestReceived,ResponseStarted,ResponseComplete,Panic"#
+            r#"the audit policy is invalid: rules[0].level: Required value; rules[1].level: Unsupported value: "All": supported values: "Metadata", "None", "Request", "RequestResponse"; rules[1].nonResourceURLs[0]: Invalid value: "x": non-resource URL rules must begin with a '/' character; rules[1].nonResourceURLs[1]: Invalid value: "/a*b": non-resource URL wildcards '*' must be the final character of the rule; rules[1].nonResourceURLs: Invalid value: "x,/a*b": rules cannot apply to both regular resources and non-resource URLs; rules[2].resources[0].resourceNames: Invalid value: "nm": using resourceNames requires at least one resource; rules[2].omitStages[0]: Invalid value: "Never": allowed stages are RequestReceived,ResponseStarted,ResponseComplete,Panic"#
         ]],
     );
     assert!(matches!(
