@@ -244,7 +244,10 @@ impl Sink {
     fn prune(&self, path: &Path, now: Timestamp) {
         let (before, after) = Self::names(path);
         let length = before.len() + after.len() + Self::stamp(now).len();
-        let folder = path.parent().unwrap_or(Path::new("."));
+        let folder = match path.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
         let mut old: Vec<String> = fs::read_dir(folder)
             .into_iter()
             .flatten()

@@ -206,12 +206,14 @@ impl Caches {
         self.ledger.problem(&slot.store_key(key)).map(ApiError::internal)
     }
 
-    /// The error about a list that would have to leave objects out because they cannot be read: a list that is not whole would be taken for
-    /// one that is.
-    pub(crate) fn unreadable_below(&self, slot: &Slot, namespace: &str) -> Option<ApiError> {
+    /// The error about objects that cannot be read: the one of a name, or all of a namespace, or all, where these are empty.
+    pub(crate) fn unreadable_within(&self, slot: &Slot, key: &ObjectKey) -> Option<ApiError> {
+        if !key.name.is_empty() && !key.namespace.is_empty() {
+            return self.unreadable(slot, key);
+        }
         let mut prefix = slot.prefix().to_owned();
-        if !namespace.is_empty() {
-            prefix.push_str(namespace);
+        if !key.namespace.is_empty() {
+            prefix.push_str(&key.namespace);
             prefix.push('/');
         }
         let (problem, count) = self.ledger.problem_below(&prefix)?;

@@ -381,3 +381,93 @@ fn others_can_verify_service_account_tokens_and_a_bound_one_dies_with_its_secret
     server.kubectl.run(&["delete", "secret", "held"]);
     bot.refused(&["auth", "whoami"], "");
 }
+
+#[test]
+fn metrics_read_as_prometheus_and_upstream_have_them() {
+    let server = Server::start();
+    server.kubectl.run(&["create", "configmap", "c", "--from-literal=a=b"]);
+    let mut watch = server
+        .kubectl
+        .command(&["get", "configmaps", "--watch"])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("kubectl starts");
+    let text = || server.kubectl.run(&["get", "--raw", "/metrics"]);
+    let running = |text: &str| {
+        text.lines().any(|line| {
+            line.starts_with("apiserver_longrunning_requests{")
+                && line.contains(r#"resource="configmaps""#)
+                && line.ends_with("} 1")
+        })
+    };
+    eventually(
+        "the watch is counted while it runs",
+        Duration::from_secs(20),
+        || {
+            if running(&text()) {
+                Ok(())
+            } else {
+                Err("not yet".to_owned())
+            }
+        },
+        text,
+    );
+    watch.kill().expect("it can be killed");
+    watch.wait().expect("it has ended");
+    eventually(
+        "and not when it has ended",
+        Duration::from_secs(20),
+        || {
+            if running(&text()) {
+                Err("not yet".to_owned())
+            } else {
+                Ok(())
+            }
+        },
+        text,
+    );
+
+    let text = text();
+    let mut families = Vec::new();
+    let mut kind = "";
+    let mut below = 0.0;
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest.split_once(' ').expect("a sentence");
+            assert!(!help.is_empty() && !families.contains(&name), "{line}");
+            families.push(name);
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, what) = rest.split_once(' ').expect("a kind");
+            assert_eq!(families.last(), Some(&name), "{line}");
+            kind = what;
+        } else {
+            let (series, value) = line.rsplit_once(' ').expect("a value");
+            let value: f64 = value.parse().expect("a number");
+            let name = series.split('{').next().unwrap_or_default();
+            let base = match kind {
+                "histogram" => ["_bucket", "_sum", "_count"]
+                    .iter()
+                    .find_map(|end| name.strip_suffix(end)),
+                _ => Some(name),
+            };
+            assert_eq!(base, families.last().copied(), "{line}");
+            if name.ends_with("_bucket") {
+                below = if line.contains(r#"le="0.005""#) { 0.0 } else { below };
+                assert!(value >= below, "buckets only grow: {line}");
+                below = value;
+            }
+        }
+    }
+    let created = r#"apiserver_request_total{code="201",component="apiserver",dry_run="",group="",resource="configmaps",scope="resource",subresource="",verb="POST",version="v1"} 1"#;
+    assert!(text.lines().any(|line| line == created), "{text}");
+    for name in [
+        "apiserver_request_duration_seconds",
+        "apiserver_current_inflight_requests",
+        "apiserver_storage_objects",
+        "authentication_attempts",
+        "process_resident_memory_bytes",
+        "process_cpu_seconds_total",
+    ] {
+        assert!(families.contains(&name), "{name} is missing");
+    }
+}
