@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 
 use crate::admission::AdmissionConfig;
+use crate::audit::AuditConfig;
 use crate::authn::AuthnConfig;
 use crate::bootstrap::BootstrapToken;
 use crate::pki::PkiConfig;
@@ -39,6 +40,8 @@ pub struct Config {
     pub bootstrap_token: Option<BootstrapToken>,
     /// How tokens are issued and accepted.
     pub authn: AuthnConfig,
+    /// What is written to the audit log; no log without.
+    pub audit: Option<AuditConfig>,
     /// How admission behaves.
     pub admission: AdmissionConfig,
 }
@@ -59,6 +62,7 @@ impl Default for Config {
             pki: PkiConfig::default(),
             bootstrap_token: None,
             authn: AuthnConfig::default(),
+            audit: None,
             admission: AdmissionConfig::default(),
         }
     }

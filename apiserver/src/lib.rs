@@ -19,6 +19,7 @@ pub mod server;
 
 // The way of a request.
 pub mod admission;
+pub mod audit;
 pub mod authn;
 pub mod authz;
 pub mod cache;

@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::audit::PeerAddress;
 use crate::http::Identity;
 use crate::server::ApiServer;
 
@@ -54,8 +55,15 @@ impl ApiServer {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(self.clone(), stream, acceptor.clone(), closing.clone()));
+                Ok((stream, peer)) => {
+                    let peer = PeerAddress(peer);
+                    connections.spawn(connection(
+                        self.clone(),
+                        stream,
+                        peer,
+                        acceptor.clone(),
+                        closing.clone(),
+                    ));
                 }
                 Err(problem) => {
                     tracing::warn!(%problem, "a connection could not be accepted");
@@ -70,10 +78,19 @@ impl ApiServer {
         if tokio::time::timeout(grace, connections.wait()).await.is_err() {
             tracing::warn!("some requests did not finish in time");
         }
+        if let Some(audit) = &self.front().audit {
+            audit.drain().await;
+        }
     }
 }
 
-async fn connection(server: ApiServer, stream: TcpStream, acceptor: TlsAcceptor, closing: CancellationToken) {
+async fn connection(
+    server: ApiServer,
+    stream: TcpStream,
+    peer: PeerAddress,
+    acceptor: TlsAcceptor,
+    closing: CancellationToken,
+) {
     let _ = stream.set_nodelay(true);
     let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
@@ -89,7 +106,8 @@ async fn connection(server: ApiServer, stream: TcpStream, acceptor: TlsAcceptor,
         )
     });
     let front = server.front().clone();
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(peer);
         let front = front.clone();
         let identity = Identity::Peer(certificates.clone());
         async move { Ok::<_, Infallible>(front.handle(request, identity).await) }

@@ -13,22 +13,25 @@ use timonel_client::{Clock, Rng};
 use timonel_store::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::authn::Authenticator;
+use crate::audit::{Audit, LogError};
+use crate::authn::{Authenticator, AuthnError};
 use crate::bootstrap;
 use crate::cache::{Caches, FeedError};
 use crate::config::Config;
-use crate::encryption::{EncryptionError, Transformer};
+use crate::encryption::{self, EncryptionError, Transformer};
 use crate::error::ApiError;
 use crate::http::{Body, Front, Identity};
 use crate::identity::UserInfo;
 use crate::kubelet_proxy::KubeletProxy;
-use crate::pki::{Pki, PkiError};
+use crate::pki::{KeyFile, Pki, PkiError};
 use crate::reader::ObjectReader;
 use crate::registry::{Caller, Registry, WriteOptions};
 use crate::security::Security;
 
 /// How often Events that are too old are looked for.
 const EXPIRY: Duration = Duration::from_secs(60);
+/// How often certificates are looked at. They are renewed months before they end.
+const RENEWAL: Duration = Duration::from_secs(3600);
 
 /// How many of the first objects are written at a time.
 const TOGETHER: usize = 64;
@@ -59,6 +62,12 @@ pub enum StartError {
     /// Secrets could not be kept secret.
     #[error("cannot set up encryption at rest")]
     Encryption(#[from] EncryptionError),
+    /// Nobody could be recognised.
+    #[error("cannot set up authentication")]
+    Authn(#[from] AuthnError),
+    /// What is done could not be logged.
+    #[error("cannot open the audit log")]
+    Audit(#[from] LogError),
     /// The caches could not be filled.
     #[error("cannot fill the caches")]
     Feed(#[from] FeedError),
@@ -100,7 +109,12 @@ impl ApiServer {
             clock: clock.clone(),
             rng: rng.clone(),
         });
+        let audit = match &config.audit {
+            Some(audit) => Some(Audit::start(audit.clone(), clock.clone())?),
+            None => None,
+        };
         let front = Arc::new(Front {
+            audit,
             proxy: KubeletProxy::new(&pki, reader.clone(), rng.clone())?,
             authenticator: Authenticator::new(config.authn.clone(), &pki, reader, clock, rng)?,
             registry,
@@ -116,6 +130,11 @@ impl ApiServer {
         };
         server.bootstrap().await?;
         server.front.health.bootstrapped();
+        tokio::spawn(renew_certificates(server.clone(), server.stop.clone()));
+        if let Some(dir) = &server.front.registry.config.pki_dir {
+            let (file, caches) = (KeyFile::of(dir), server.front.caches().clone());
+            tokio::spawn(encryption::follow(file, caches, server.stop.clone()));
+        }
         tokio::spawn(expire_events(server.front.registry.clone(), server.stop.clone()));
         Ok(server)
     }
@@ -294,6 +313,28 @@ fn endpoints(config: &Config) -> Vec<Value> {
             "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
         }),
     ]
+}
+
+/// Issues certificates anew before they end.
+async fn renew_certificates(server: ApiServer, stop: CancellationToken) {
+    let registry = &server.front.registry;
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(RENEWAL) => {}
+        }
+        match server.pki.renew(registry.clock.as_ref(), registry.rng.as_ref()) {
+            Ok(renewed) if renewed.is_empty() => {}
+            Ok(renewed) => tracing::info!(?renewed, "certificates were renewed"),
+            Err(problem) => {
+                tracing::error!(
+                    problem = timonel_client::chain(&problem),
+                    "certificates could not be renewed; tried again in an hour"
+                );
+            }
+        }
+    }
 }
 
 /// Deletes Events that nobody has touched for their time to live.

@@ -16,6 +16,8 @@ use kube::client::ConfigExt as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 
+use crate::reload::Reloading;
+
 /// An idle connection is probed after this long, so that a watch notices a server that vanished.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 /// Between probes.
@@ -83,11 +85,17 @@ impl std::fmt::Debug for Credentials {
 }
 
 /// Loads a kubeconfig and connects as its current context says. `agent` goes before the slash of the `User-Agent`, by which
-/// the server records who wrote a field.
+/// the server records who wrote a field. When the file changes, because its certificate was renewed, requests from then on go
+/// out as it says.
 ///
 /// # Errors
 /// When the file cannot be read, is not a kubeconfig, or is insecure.
 pub async fn load(path: impl AsRef<Path>, agent: &str) -> Result<kube::Client, KubeconfigError> {
+    Reloading::start(path.as_ref().to_path_buf(), agent).await
+}
+
+/// Connects as the file says now, and returns its namespace too.
+pub(crate) async fn load_once(path: &Path, agent: &str) -> Result<(kube::Client, String), KubeconfigError> {
     let mut config = load_config(path).await?;
     let agent = format!(
         "{agent}/{} ({}/{})",
@@ -98,7 +106,7 @@ pub async fn load(path: impl AsRef<Path>, agent: &str) -> Result<kube::Client, K
     if let Ok(agent) = HeaderValue::try_from(agent) {
         config.headers.push((USER_AGENT, agent));
     }
-    connect(&config)
+    Ok((connect(&config)?, config.default_namespace.clone()))
 }
 
 /// Loads a kubeconfig into kube's own configuration, for those who need the server's address too.

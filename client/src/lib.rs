@@ -18,6 +18,7 @@ pub mod law;
 pub mod leader;
 pub mod ports;
 pub mod queue;
+mod reload;
 pub mod runner;
 
 pub use informer::Reader;

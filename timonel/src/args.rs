@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, ValueEnum};
 
+use crate::access::AccessArgs;
 use crate::lab::{ImageCommand, LabCommand};
+use crate::secrets::SecretsCommand;
 
 /// A Kubernetes-compatible orchestrator.
 #[derive(Debug, Parser)]
@@ -38,6 +40,12 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: ImageCommand,
+    },
+    /// Rotates the keys that Secrets are encrypted with.
+    Secrets {
+        /// What to do.
+        #[command(subcommand)]
+        command: SecretsCommand,
     },
     /// Prints the version.
     Version,
@@ -84,6 +92,9 @@ pub struct ApiserverArgs {
     /// A token with which nodes may join: `[a-z0-9]{6}.[a-z0-9]{16}`.
     #[arg(long, env = "TIMONEL_BOOTSTRAP_TOKEN", hide_env_values = true)]
     pub bootstrap_token: Option<String>,
+    /// Who is let in, and what is logged.
+    #[command(flatten)]
+    pub access: AccessArgs,
 }
 
 /// The control plane's flags.

@@ -59,6 +59,8 @@ async fn start(args: &ApiserverArgs, lab_timings: bool) -> anyhow::Result<Bound>
     config.pki_dir = Some(args.data_dir.clone());
     config.pki.server_url = format!("https://{advertise}:{port}");
     config.pki.cluster_domain.clone_from(&args.cluster_domain);
+    let url = config.pki.server_url.clone();
+    args.access.apply(&mut config, &url)?;
     let first = Ipv4Addr::from(u32::from(config.service_range.network()) + 1);
     config.pki.server_ips = vec![IpAddr::V4(advertise), IpAddr::V4(first)];
     for name in &args.tls_san {

@@ -6,13 +6,16 @@
 //!              +- apiserver, scheduler, controller-manager, kubelet, proxy, dns: each alone
 //!              +- lab           machines of namespaces on this host
 //!              +- image         container images on the lab's nodes
+//!              +- secrets       the keys that Secrets are encrypted with
 //! ```
 
+pub mod access;
 mod agent;
 pub mod args;
 mod control_plane;
 pub mod lab;
 mod process;
+pub mod secrets;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -50,6 +53,7 @@ fn carry_out(command: Command) -> anyhow::Result<()> {
         Command::Dns(args) => process::run(|shutdown| agent::dns(args, shutdown)),
         Command::Lab { command } => Ok(lab::run(command)?),
         Command::Image { command } => Ok(lab::image(command)?),
+        Command::Secrets { command } => secrets::run(command),
         Command::Version => Ok(writeln!(std::io::stdout(), "timonel {}", env!("CARGO_PKG_VERSION"))?),
     }
 }

@@ -4,6 +4,8 @@
 //! TLS peer certificate --x509.rs-----------+
 //! Authorization: Bearer JWT --tokens.rs----+--> UserInfo --impersonation.rs--> UserInfo --> authz
 //! Authorization: Bearer id.secret --bootstrap.rs
+//! Authorization: Bearer ID token --oidc--- an issuer outside the cluster
+//! Authorization: Bearer anything --static_tokens.rs
 //! nothing at all --> system:anonymous
 //! ```
 //!
@@ -12,7 +14,9 @@
 
 mod bootstrap;
 pub mod impersonation;
+mod oidc;
 mod reviews;
+mod static_tokens;
 mod tokens;
 mod x509;
 
@@ -22,7 +26,9 @@ use http::HeaderMap;
 use rustls_pki_types::CertificateDer;
 use timonel_client::{Clock, Rng};
 
+pub use oidc::{OidcConfig, OidcError};
 pub use reviews::{self_subject_review, token_review, user_json};
+pub use static_tokens::{StaticTokens, TokenFileError};
 pub use tokens::TokenError;
 
 use crate::error::ApiError;
@@ -45,6 +51,21 @@ pub struct AuthnConfig {
     pub max_token_seconds: i64,
     /// Whether requests without credentials are let in as `system:anonymous`.
     pub anonymous: bool,
+    /// Users from a file.
+    pub static_tokens: StaticTokens,
+    /// An issuer outside the cluster whose ID tokens are accepted.
+    pub oidc: Option<OidcConfig>,
+}
+
+/// Why nobody could be authenticated.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthnError {
+    /// The cluster's own keys do not work.
+    #[error("the cluster's keys")]
+    Pki(#[from] PkiError),
+    /// The settings about the OIDC issuer do not work.
+    #[error("the OIDC issuer")]
+    Oidc(#[from] OidcError),
 }
 
 impl Default for AuthnConfig {
@@ -56,6 +77,8 @@ impl Default for AuthnConfig {
             issuer,
             max_token_seconds: 365 * 24 * 3600,
             anonymous: true,
+            static_tokens: StaticTokens::default(),
+            oidc: None,
         }
     }
 }
@@ -65,6 +88,7 @@ pub struct Authenticator {
     config: AuthnConfig,
     x509: x509::X509,
     tokens: tokens::Tokens,
+    oidc: Option<oidc::Oidc>,
     reader: Arc<dyn ObjectReader>,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
@@ -86,8 +110,9 @@ impl Authenticator {
         reader: Arc<dyn ObjectReader>,
         clock: Arc<dyn Clock>,
         rng: Arc<dyn Rng>,
-    ) -> Result<Self, PkiError> {
+    ) -> Result<Self, AuthnError> {
         Ok(Self {
+            oidc: config.oidc.clone().map(oidc::Oidc::new).transpose()?,
             x509: x509::X509::new(pki.client_verifier()?),
             tokens: tokens::Tokens::new(pki.service_account_key())?,
             config,
@@ -114,7 +139,7 @@ impl Authenticator {
             }
         }
         if let Some(token) = bearer(headers) {
-            match self.token(&token, &self.config.api_audiences) {
+            match self.token(&token, &self.config.api_audiences).await {
                 Ok((user, _)) => return Ok(authenticated(user)),
                 Err(reason) => refused = Some(reason.to_string()),
             }
@@ -130,9 +155,17 @@ impl Authenticator {
     }
 
     /// Finds the user of a token that must be meant for one of `audiences`, and those of them that it is meant for.
-    fn token(&self, token: &str, audiences: &[String]) -> Result<(UserInfo, Vec<String>), TokenError> {
+    async fn token(&self, token: &str, audiences: &[String]) -> Result<(UserInfo, Vec<String>), TokenError> {
+        if let Some(user) = self.config.static_tokens.user(token) {
+            return Ok((user, audiences.to_vec()));
+        }
         if let Some((id, secret)) = bootstrap::split(token) {
             let user = bootstrap::authenticate(self.reader.as_ref(), id, secret, self.clock.now())?;
+            return Ok((user, audiences.to_vec()));
+        }
+        if let Some(oidc) = &self.oidc
+            && let Some(user) = oidc.authenticate(token, self.clock.now()).await?
+        {
             return Ok((user, audiences.to_vec()));
         }
         let claims = self.tokens.verify(token, &self.config.issuer, self.clock.now())?;

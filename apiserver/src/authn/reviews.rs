@@ -30,7 +30,7 @@ pub fn self_subject_review(user: &UserInfo, mut object: Value) -> Value {
 /// Answers a TokenReview: returns the object with its status.
 ///
 /// *Errors:* a review without a token is a bad request; a token that is not accepted is an answer, not an error.
-pub fn token_review(authenticator: &Authenticator, mut object: Value) -> Result<Value, ApiError> {
+pub async fn token_review(authenticator: &Authenticator, mut object: Value) -> Result<Value, ApiError> {
     let token = object["spec"]["token"].as_str().unwrap_or_default();
     if token.is_empty() {
         return Err(ApiError::bad_request(
@@ -49,7 +49,7 @@ pub fn token_review(authenticator: &Authenticator, mut object: Value) -> Result<
     } else {
         &asked
     };
-    object["status"] = match authenticator.token(token, audiences) {
+    object["status"] = match authenticator.token(token, audiences).await {
         Ok((user, meant)) => json!({
             "authenticated": true,
             "user": user_json(&authenticated(user)),

@@ -164,6 +164,38 @@ async fn a_service_account_token_lives_as_long_as_its_account_and_pod() {
 }
 
 #[tokio::test]
+async fn a_token_bound_to_a_secret_or_a_node_dies_with_it() {
+    let world = World::new();
+    let secret = json!({"metadata": {"namespace": "demo", "name": "s", "uid": "secret-1"}});
+    world.reader.put("secrets", secret);
+    let bound = |kind: &str, name: &str| json!({"boundObjectRef": {"kind": kind, "apiVersion": "v1", "name": name}});
+    let to_secret = world.issue(bound("Secret", "s")).unwrap();
+    let to_node = world.issue(bound("Node", "n1")).unwrap();
+    assert!(
+        world
+            .with_token(&to_secret)
+            .await
+            .unwrap()
+            .extra
+            .get("authentication.kubernetes.io/node-name")
+            .is_none()
+    );
+    let on_node = world.with_token(&to_node).await.unwrap();
+    assert_eq!(on_node.extra["authentication.kubernetes.io/node-name"], ["n1"]);
+    assert_eq!(on_node.extra["authentication.kubernetes.io/node-uid"], ["node-1"]);
+    let other = json!({"metadata": {"namespace": "demo", "name": "s", "uid": "secret-2"}});
+    world.reader.put("secrets", other);
+    assert!(
+        world.with_token(&to_secret).await.is_err(),
+        "another Secret of that name"
+    );
+    world
+        .reader
+        .put("nodes", json!({"metadata": {"name": "n1", "uid": "node-2"}}));
+    assert!(world.with_token(&to_node).await.is_err(), "another node of that name");
+}
+
+#[tokio::test]
 async fn a_service_account_token_expires_and_is_not_forged() {
     let (world, other) = (World::new(), World::new());
     let token = world.issue(json!({"expirationSeconds": 600})).unwrap();
@@ -259,17 +291,19 @@ async fn bootstrap_tokens_are_read_from_their_secrets() {
     }
 }
 
-#[test]
-fn token_reviews_answer_with_the_user_or_the_reason() {
+#[tokio::test]
+async fn token_reviews_answer_with_the_user_or_the_reason() {
     let world = World::new();
     let token = world.issue(json!({"audiences": ["vault"]})).unwrap();
     let ask = |spec| token_review(&world.authenticator, json!({"spec": spec}));
-    let good = ask(json!({"token": token, "audiences": ["vault", "other"]})).unwrap();
+    let good = ask(json!({"token": token, "audiences": ["vault", "other"]}))
+        .await
+        .unwrap();
     assert_eq!(good["status"]["user"]["username"], "system:serviceaccount:demo:bot");
     assert_eq!(good["status"]["audiences"], json!(["vault"]));
-    let bad = ask(json!({"token": token})).unwrap();
+    let bad = ask(json!({"token": token})).await.unwrap();
     assert_eq!(bad["status"]["authenticated"], false);
-    assert!(ask(json!({})).is_err());
+    assert!(ask(json!({})).await.is_err());
     let own = self_subject_review(&UserInfo::new("jane", &["dev"]), json!({}));
     assert_eq!(
         own["status"]["userInfo"],

@@ -49,6 +49,9 @@ pub enum TokenError {
     /// What it is bound to is gone or was made anew.
     #[error("service account token has been invalidated: {0}")]
     Invalidated(String),
+    /// An ID token that is not accepted.
+    #[error("oidc: {0}")]
+    Oidc(String),
     /// A bootstrap token that is not accepted.
     #[error("bootstrap token {id}: {reason}")]
     Bootstrap {

@@ -69,6 +69,23 @@ impl<'a> Attributes<'a> {
         }
     }
 
+    /// What a request asks for.
+    pub fn of(info: &'a crate::http::RequestInfo, user: &'a UserInfo) -> Self {
+        Self {
+            user,
+            verb: info.verb,
+            namespace: &info.namespace,
+            api_group: &info.group,
+            api_version: &info.version,
+            resource: &info.resource,
+            subresource: &info.subresource,
+            name: &info.name,
+            field_selector: info.query.get("fieldSelector"),
+            path: &info.path,
+            resource_request: info.is_resource,
+        }
+    }
+
     /// A question about a path that is no resource.
     pub fn path(user: &'a UserInfo, verb: &'a str, path: &'a str) -> Self {
         Self {

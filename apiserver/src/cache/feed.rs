@@ -153,7 +153,10 @@ impl Caches {
         let mut by_slot: BTreeMap<&str, (&Arc<Slot>, Changes)> = BTreeMap::new();
         for (store_key, entry) in changes {
             let change = match entry {
-                None => self.locate(store_key).map(|(slot, key)| (slot, key, None)),
+                None => {
+                    self.ledger.forget(store_key);
+                    self.locate(store_key).map(|(slot, key)| (slot, key, None))
+                }
                 Some(entry) => self.object(entry).map(|(slot, key, object)| (slot, key, Some(object))),
             };
             if let Some((slot, key, object)) = change {
@@ -172,7 +175,12 @@ impl Caches {
 
     fn object(&self, entry: &Entry) -> Option<(&Arc<Slot>, ObjectKey, Arc<Object>)> {
         let (slot, key) = self.locate(&entry.key)?;
-        match self.unseal(entry, slot) {
+        let read = self.unseal(entry, slot);
+        if self.transformer.seals(&slot.group_resource) {
+            let problem = read.as_ref().err().map(ToString::to_string);
+            self.ledger.note(&entry.key, &entry.value, problem);
+        }
+        match read {
             Ok(object) => Some((slot, key, Arc::new(object))),
             Err(problem) => {
                 tracing::error!(key = %entry.key, %problem, "an object is left out");

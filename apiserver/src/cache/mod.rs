@@ -28,7 +28,8 @@ pub use filter::Filter;
 pub use object::{Object, ObjectError, Shape, encode};
 pub use resource::{CacheEvent, Objects, ResourceCache, Snapshot, Subscription, TooOld, Trigger};
 
-use crate::encryption::Transformer;
+use crate::encryption::ledger::Ledger;
+use crate::encryption::{EncryptionError, Transformer};
 use crate::error::ApiError;
 use crate::reader::ObjectReader;
 use crate::resources::{Strategy, strategy};
@@ -131,6 +132,7 @@ pub struct Caches {
     slots: BTreeMap<String, Arc<Slot>>,
     applied: watch::Sender<Progress>,
     transformer: Transformer,
+    ledger: Ledger,
     store: Arc<dyn Store>,
 }
 
@@ -156,6 +158,7 @@ impl Caches {
             slots,
             applied: watch::Sender::new(Progress::default()),
             transformer,
+            ledger: Ledger::default(),
             store,
         }
     }
@@ -174,6 +177,50 @@ impl Caches {
             .open(&entry.key, entry.value.clone())
             .map_err(ObjectError::Sealed)?;
         Object::from_stored(&plain, entry.mod_revision, slot)
+    }
+
+    /// Seals with the first of `keys` from now on.
+    pub(crate) fn adopt_keys(&self, keys: &[crate::pki::EncryptionKey]) -> Result<(), EncryptionError> {
+        self.transformer.adopt(keys)
+    }
+
+    /// The key that seals, and which key each sealed value lies under.
+    pub(crate) fn sealing_key(&self) -> Option<String> {
+        self.transformer.sealing_key()
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Whether a write is worth it although the object stays as it is: its value lies under an older key.
+    pub(crate) fn is_stale(&self, slot: &Slot, key: &ObjectKey) -> bool {
+        self.transformer.seals(&slot.group_resource)
+            && self
+                .ledger
+                .is_stale(&slot.store_key(key), self.sealing_key().as_deref())
+    }
+
+    /// The error about an object that is in the store and cannot be read.
+    pub(crate) fn unreadable(&self, slot: &Slot, key: &ObjectKey) -> Option<ApiError> {
+        self.ledger.problem(&slot.store_key(key)).map(ApiError::internal)
+    }
+
+    /// The error about objects that cannot be read: the one of a name, or all of a namespace, or all, where these are empty.
+    pub(crate) fn unreadable_within(&self, slot: &Slot, key: &ObjectKey) -> Option<ApiError> {
+        if !key.name.is_empty() && !key.namespace.is_empty() {
+            return self.unreadable(slot, key);
+        }
+        let mut prefix = slot.prefix().to_owned();
+        if !key.namespace.is_empty() {
+            prefix.push_str(&key.namespace);
+            prefix.push('/');
+        }
+        let (problem, count) = self.ledger.problem_below(&prefix)?;
+        Some(ApiError::internal(match count {
+            1 => problem,
+            more => format!("{problem} ({more} objects in all)"),
+        }))
     }
 
     /// The store below.

@@ -13,13 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::{self, Body, BoxError, empty};
 use super::health::Health;
-use super::metrics::Metrics;
+use super::metrics::{self, Metrics};
 use super::negotiate::{self, Shape};
 use super::request::RequestInfo;
 use super::respond::{self, Style};
 use super::{options, protobuf, watch};
+use crate::audit::{Audit, Record};
 use crate::authn::{Authenticator, impersonation};
-use crate::authz::Attributes;
+use crate::authz::{Attributes, Authorizer};
 use crate::cache::Caches;
 use crate::error::ApiError;
 use crate::identity::UserInfo;
@@ -50,6 +51,8 @@ pub struct Front {
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
     pub(crate) proxy: KubeletProxy,
+    /// Nothing is logged without.
+    pub(crate) audit: Option<Arc<Audit>>,
     /// Ends watches and other long requests.
     pub(crate) stop: CancellationToken,
 }
@@ -61,12 +64,16 @@ impl Front {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let id = self.registry.rng.uuid().to_string();
+        let id = audit_id(request.headers()).unwrap_or_else(|| self.registry.rng.uuid().to_string());
         let (parts, body) = request.into_parts();
         let info = RequestInfo::parse(&parts.method, parts.uri.path(), parts.uri.query().unwrap_or_default());
-        let observed = self.metrics.begin(&info);
+        let observed = self.metrics.begin(&info, &parts.headers);
+        let mut record = Record::open(self.audit.as_ref(), &id, &info, &parts);
         let mut style = Style::plain();
-        let result = self.clone().answer(&info, parts, body, identity, &mut style).await;
+        let result = self
+            .clone()
+            .answer(&info, parts, body, identity, &mut style, &mut record)
+            .await;
         let mut response = match result {
             Ok(response) => response,
             Err(error) => respond::error(&style, &error),
@@ -74,8 +81,8 @@ impl Front {
         if let Ok(id) = HeaderValue::from_str(&id) {
             response.headers_mut().insert("audit-id", id);
         }
-        self.metrics.end(observed, response.status().as_u16());
-        response
+        let response = record.close(response).await;
+        self.metrics.end(observed, response)
     }
 
     async fn answer<B>(
@@ -85,6 +92,7 @@ impl Front {
         body: B,
         identity: Identity,
         style: &mut Style,
+        record: &mut Record,
     ) -> Result<Response<Body>, ApiError>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -102,11 +110,16 @@ impl Front {
             Identity::Settled(user) => user,
             Identity::Peer(certificates) => {
                 let certificates = certificates.as_deref().map(Vec::as_slice);
-                self.authenticator.authenticate(&parts.headers, certificates).await?
+                let found = self.authenticator.authenticate(&parts.headers, certificates).await;
+                self.metrics.authenticated(found.is_ok());
+                found.inspect_err(|_| record.refused(&parts.headers))?
             }
         };
+        record.authenticated(&user);
+        let body = record.tap(body);
         let user = impersonation::apply(&parts.headers, user, &self.registry.security.authorizer)?;
-        self.authorize(info, &user)?;
+        record.acting_as(&user);
+        self.authorize(info, &user, record)?;
         let agent = parts
             .headers
             .get("user-agent")
@@ -146,21 +159,15 @@ impl Front {
         Ok(response)
     }
 
-    fn authorize(&self, info: &RequestInfo, user: &UserInfo) -> Result<(), ApiError> {
-        let attributes = Attributes {
-            user,
-            verb: info.verb,
-            namespace: &info.namespace,
-            api_group: &info.group,
-            api_version: &info.version,
-            resource: &info.resource,
-            subresource: &info.subresource,
-            name: &info.name,
-            field_selector: info.query.get("fieldSelector"),
-            path: &info.path,
-            resource_request: info.is_resource,
-        };
-        self.registry.security.authorizer.require(&attributes)
+    fn authorize(&self, info: &RequestInfo, user: &UserInfo, record: &mut Record) -> Result<(), ApiError> {
+        let attributes = Attributes::of(info, user);
+        let decision = self.registry.security.authorizer.authorize(&attributes);
+        self.metrics.authorized(decision.allowed);
+        record.decided(&decision);
+        if decision.allowed {
+            return Ok(());
+        }
+        Err(Authorizer::forbidden(&attributes, &decision))
     }
 
     /// Paths that are no resources.
@@ -169,7 +176,7 @@ impl Front {
             return Ok(response);
         }
         match info.path.trim_end_matches('/') {
-            "/metrics" => Ok(self.metrics.render(&self.registry.caches)),
+            "/metrics" => Ok(metrics::render(self)),
             "/openid/v1/jwks" => Ok(json_document("application/jwk-set+json", &self.authenticator.jwks())),
             "/.well-known/openid-configuration" => Ok(json_document(
                 "application/json",
@@ -397,6 +404,12 @@ impl Front {
     }
 }
 
+/// The id that the client has given its request, as upstream takes it.
+fn audit_id(headers: &HeaderMap) -> Option<String> {
+    let given = headers.get("audit-id")?.to_str().ok()?;
+    (!given.is_empty() && given.len() <= 64).then(|| given.to_owned())
+}
+
 fn media_type(headers: &HeaderMap) -> &str {
     headers
         .get(CONTENT_TYPE)
@@ -444,6 +457,8 @@ fn json_document(media_type: &'static str, value: &Value) -> Response<Body> {
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    let cached = HeaderValue::from_static("public, max-age=3600");
+    response.headers_mut().insert("cache-control", cached);
     response
 }
 

@@ -16,6 +16,12 @@ pub struct FileError {
     source: io::Error,
 }
 
+impl FileError {
+    pub(super) fn new(act: &'static str, path: PathBuf, source: io::Error) -> Self {
+        Self { act, path, source }
+    }
+}
+
 /// Keeps files that only their owner may read.
 #[derive(Clone, Debug)]
 pub(super) struct Vault(Place);
@@ -51,6 +57,11 @@ impl Vault {
             .map_err(failed)?;
         fs::set_permissions(&pki, Permissions::from_mode(0o700)).map_err(failed)?;
         Ok(Self(Place::Disk(dir.to_owned())))
+    }
+
+    /// A folder that is there already.
+    pub(super) fn existing(dir: &Path) -> Self {
+        Self(Place::Disk(dir.to_owned()))
     }
 
     pub(super) fn in_memory() -> Self {

@@ -10,13 +10,16 @@
 //! DIR/{admin,scheduler,controller-manager,proxy}.kubeconfig
 //! ```
 //!
-//! Leaf certificates live for a year and are issued anew at a start that finds less than a third of that left, or that finds
-//! other names asked for, or another authority. Keys are never overwritten while they can still be read: a file that is there but
+//! Leaf certificates live for a year and are issued anew when less than a third of that is left, at a start or while the server runs
+//! ([`Pki::renew`]: connections made from then on show the new one, kubeconfigs are replaced), and at a start that finds other names
+//! asked for, or another authority. Keys are never overwritten while they can still be read: a file that is there but
 //! damaged is an error, because silently making a new authority would lock every node out.
 
+mod encryption_keys;
 mod files;
 mod issue;
 mod kubeconfig;
+mod leaf;
 mod tls;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -26,10 +29,12 @@ use std::sync::Arc;
 use rustls_pki_types::CertificateDer;
 use timonel_client::{Clock, Rng};
 
+pub use encryption_keys::{EncryptionKey, KeyFile};
 pub use files::FileError;
 use files::Vault;
 pub use issue::{IssueError, KeyAndCert};
 use issue::{Issuing, LeafSpec, Usage};
+use leaf::Leaf;
 
 /// What the certificates must say.
 #[derive(Clone, Debug)]
@@ -80,23 +85,6 @@ impl PkiConfig {
     }
 }
 
-/// A key that encrypts values at rest, and the short name by which a stored value says which key it needs.
-#[derive(Clone)]
-pub struct EncryptionKey {
-    /// For example `k1`.
-    pub id: String,
-    /// AES-256.
-    pub key: [u8; 32],
-}
-
-impl std::fmt::Debug for EncryptionKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EncryptionKey")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
-    }
-}
-
 /// Why the cluster's keys could not be made or read.
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
@@ -123,10 +111,11 @@ pub enum PkiError {
 #[derive(Clone, Debug)]
 pub struct Pki {
     vault: Vault,
+    config: PkiConfig,
     ca: KeyAndCert,
-    serving: KeyAndCert,
-    kubelet_client: KeyAndCert,
-    admin: KeyAndCert,
+    serving: Arc<Leaf>,
+    kubelet_client: Arc<Leaf>,
+    admin: Arc<Leaf>,
     service_account_key: String,
     encryption_keys: Vec<EncryptionKey>,
 }
@@ -159,44 +148,7 @@ impl Pki {
     fn build(vault: Vault, config: &PkiConfig, clock: &dyn Clock, rng: &dyn Rng) -> Result<Self, PkiError> {
         let issuing = Issuing { now: clock.now(), rng };
         let ca = load_authority(&vault, &issuing)?;
-        let serving = load_leaf(
-            &vault,
-            &issuing,
-            &ca,
-            "apiserver",
-            &LeafSpec {
-                common_name: "kube-apiserver",
-                organizations: &[],
-                usage: Usage::Server,
-                names: config.serving_names(),
-                ips: config.serving_ips(),
-            },
-        )?;
-        let client = |stem: &str, common_name, organizations| {
-            let spec = LeafSpec {
-                common_name,
-                organizations,
-                usage: Usage::Client,
-                names: Vec::new(),
-                ips: Vec::new(),
-            };
-            load_leaf(&vault, &issuing, &ca, stem, &spec)
-        };
-        let kubelet_client = client(
-            "apiserver-kubelet-client",
-            "kube-apiserver-kubelet-client",
-            &["kubeadm:cluster-admins"][..],
-        )?;
-        let kubeconfig = |stem: &str, common_name, organizations| -> Result<KeyAndCert, PkiError> {
-            let identity = client(stem, common_name, organizations)?;
-            let text = kubeconfig::with_certificate(&config.server_url, &ca.cert_pem, common_name, &identity);
-            vault.write(&format!("{stem}.kubeconfig"), &text)?;
-            Ok(identity)
-        };
-        let admin = kubeconfig("admin", "kubernetes-admin", &["system:masters"][..])?;
-        for (stem, common_name) in COMPONENTS {
-            kubeconfig(stem, common_name, &[])?;
-        }
+        let issued = Issued::load(&vault, config, &ca, &issuing)?;
         let service_account_key = match vault.read("pki/sa.key")? {
             Some(pem) => pem,
             None => {
@@ -206,16 +158,39 @@ impl Pki {
             }
         };
         vault.write("pki/sa.pub", &issue::public_pem(&service_account_key, "pki/sa.key")?)?;
-        let encryption_keys = load_encryption_keys(&vault, rng)?;
+        let encryption_keys = KeyFile::within(&vault).read_or_create(rng)?;
         Ok(Self {
             vault,
-            serving,
-            kubelet_client,
-            admin,
+            config: config.clone(),
+            serving: Arc::new(Leaf::new(issued.serving)?),
+            kubelet_client: Arc::new(Leaf::new(issued.kubelet_client)?),
+            admin: Arc::new(Leaf::new(issued.admin)?),
             ca,
             service_account_key,
             encryption_keys,
         })
+    }
+
+    /// Issues anew what has less than a third of its life left, and replaces the kubeconfigs that hold it. Whoever connects from now on
+    /// sees the new certificates; connections that are open stay. Returns the common names of what was renewed of the server's own.
+    pub fn renew(&self, clock: &dyn Clock, rng: &dyn Rng) -> Result<Vec<&'static str>, PkiError> {
+        let issuing = Issuing { now: clock.now(), rng };
+        let issued = Issued::load(&self.vault, &self.config, &self.ca, &issuing)?;
+        let mut renewed = Vec::new();
+        for (name, shown, issued) in [
+            ("kube-apiserver", &self.serving, issued.serving),
+            (
+                "kube-apiserver-kubelet-client",
+                &self.kubelet_client,
+                issued.kubelet_client,
+            ),
+            ("kubernetes-admin", &self.admin, issued.admin),
+        ] {
+            if shown.replace(issued)? {
+                renewed.push(name);
+            }
+        }
+        Ok(renewed)
     }
 
     /// The authority's certificate in PEM: what goes into kubeconfigs, `kube-root-ca.crt` and `cluster-info`.
@@ -240,18 +215,18 @@ impl Pki {
     }
 
     /// The certificate that the API server shows to its clients.
-    pub fn serving(&self) -> &KeyAndCert {
-        &self.serving
+    pub fn serving(&self) -> KeyAndCert {
+        self.serving.current()
     }
 
     /// The certificate that the API server shows to kubelets.
-    pub fn kubelet_client(&self) -> &KeyAndCert {
-        &self.kubelet_client
+    pub fn kubelet_client(&self) -> KeyAndCert {
+        self.kubelet_client.current()
     }
 
     /// The administrator's certificate.
-    pub fn admin(&self) -> &KeyAndCert {
-        &self.admin
+    pub fn admin(&self) -> KeyAndCert {
+        self.admin.current()
     }
 
     /// Where a component's kubeconfig is: `admin`, `scheduler`, `controller-manager`, `proxy`; `None` for keys in memory.
@@ -261,7 +236,7 @@ impl Pki {
 
     /// Renders a kubeconfig for a server URL other than the configured one, with the administrator's identity.
     pub fn admin_kubeconfig_for(&self, server_url: &str) -> String {
-        kubeconfig::with_certificate(server_url, &self.ca.cert_pem, "kubernetes-admin", &self.admin)
+        kubeconfig::with_certificate(server_url, &self.ca.cert_pem, "kubernetes-admin", &self.admin())
     }
 
     /// The key that signs service-account tokens, in PEM (PKCS#8, P-256).
@@ -294,6 +269,61 @@ impl Pki {
             rng: rng.as_ref(),
         };
         Ok(issuing.leaf(&self.ca, &spec)?)
+    }
+}
+
+/// The leaf certificates that a start, or a renewal, has found or made.
+struct Issued {
+    serving: KeyAndCert,
+    kubelet_client: KeyAndCert,
+    admin: KeyAndCert,
+}
+
+impl Issued {
+    fn load(vault: &Vault, config: &PkiConfig, ca: &KeyAndCert, issuing: &Issuing<'_>) -> Result<Self, PkiError> {
+        let serving = load_leaf(
+            vault,
+            issuing,
+            ca,
+            "apiserver",
+            &LeafSpec {
+                common_name: "kube-apiserver",
+                organizations: &[],
+                usage: Usage::Server,
+                names: config.serving_names(),
+                ips: config.serving_ips(),
+            },
+        )?;
+        let client = |stem: &str, common_name, organizations| {
+            let spec = LeafSpec {
+                common_name,
+                organizations,
+                usage: Usage::Client,
+                names: Vec::new(),
+                ips: Vec::new(),
+            };
+            load_leaf(vault, issuing, ca, stem, &spec)
+        };
+        let kubelet_client = client(
+            "apiserver-kubelet-client",
+            "kube-apiserver-kubelet-client",
+            &["kubeadm:cluster-admins"][..],
+        )?;
+        let kubeconfig = |stem: &str, common_name, organizations| -> Result<KeyAndCert, PkiError> {
+            let identity = client(stem, common_name, organizations)?;
+            let text = kubeconfig::with_certificate(&config.server_url, &ca.cert_pem, common_name, &identity);
+            vault.write(&format!("{stem}.kubeconfig"), &text)?;
+            Ok(identity)
+        };
+        let admin = kubeconfig("admin", "kubernetes-admin", &["system:masters"][..])?;
+        for (stem, common_name) in COMPONENTS {
+            kubeconfig(stem, common_name, &[])?;
+        }
+        Ok(Self {
+            serving,
+            kubelet_client,
+            admin,
+        })
     }
 }
 
@@ -342,44 +372,6 @@ fn load_leaf(
     vault.write(&key_file, &leaf.key_pem)?;
     vault.write(&cert_file, &leaf.cert_pem)?;
     Ok(leaf)
-}
-
-/// One key per line, `id hex`; the first encrypts. To rotate, add a line at the top and restart.
-fn load_encryption_keys(vault: &Vault, rng: &dyn Rng) -> Result<Vec<EncryptionKey>, PkiError> {
-    const FILE: &str = "pki/encryption.key";
-    let text = match vault.read(FILE)? {
-        Some(text) => text,
-        None => {
-            let key: String = (0..4).map(|_| format!("{:016x}", rng.next_u64())).collect();
-            let text = format!("k1 {key}\n");
-            vault.write(FILE, &text)?;
-            text
-        }
-    };
-    let damaged = |reason: &str| PkiError::Damaged {
-        file: FILE.to_owned(),
-        reason: reason.to_owned(),
-    };
-    let mut keys = Vec::new();
-    for line in text.lines().filter(|line| !line.trim().is_empty()) {
-        let (id, hex) = line.split_once(' ').ok_or_else(|| damaged("a line is not `id hex`"))?;
-        let hex = hex.trim().as_bytes();
-        let mut key = [0; 32];
-        if hex.len() != 64 || id.is_empty() || id.contains(':') {
-            return Err(damaged("a key is not 64 hexadecimal digits"));
-        }
-        for (byte, digits) in key.iter_mut().zip(hex.chunks_exact(2)) {
-            *byte = std::str::from_utf8(digits)
-                .ok()
-                .and_then(|digits| u8::from_str_radix(digits, 16).ok())
-                .ok_or_else(|| damaged("a key is not 64 hexadecimal digits"))?;
-        }
-        keys.push(EncryptionKey { id: id.to_owned(), key });
-    }
-    if keys.is_empty() {
-        return Err(damaged("it is empty"));
-    }
-    Ok(keys)
 }
 
 #[cfg(test)]

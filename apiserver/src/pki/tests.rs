@@ -101,3 +101,25 @@ fn both_tls_configurations_are_accepted_by_rustls() {
     pki.client_verifier().unwrap();
     assert!(pki.ca_files().is_none());
 }
+
+#[test]
+fn certificates_are_renewed_while_everything_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let pki = open(dir.path(), 0);
+    let kubeconfig = || std::fs::read_to_string(dir.path().join("scheduler.kubeconfig")).unwrap();
+    let (first, config) = (pki.serving().cert_pem, kubeconfig());
+    assert!(pki.renew(at(240).as_ref(), rng().as_ref()).unwrap().is_empty());
+    let renewed = pki.renew(at(250).as_ref(), rng().as_ref()).unwrap();
+    assert_eq!(
+        renewed,
+        ["kube-apiserver", "kube-apiserver-kubelet-client", "kubernetes-admin"]
+    );
+    assert_ne!(pki.serving().cert_pem, first);
+    assert_ne!(kubeconfig(), config, "and the kubeconfigs say so");
+    assert_eq!(
+        open(dir.path(), 250).serving().cert_pem,
+        pki.serving().cert_pem,
+        "a restart finds them"
+    );
+    assert!(pki.renew(at(251).as_ref(), rng().as_ref()).unwrap().is_empty());
+}

@@ -34,8 +34,7 @@ impl Pki {
             .with_safe_default_protocol_versions()
             .map_err(PkiError::Tls)?
             .with_client_cert_verifier(Arc::new(asks))
-            .with_single_cert(vec![self.serving().cert_der.clone()], self.serving().private_key()?)
-            .map_err(PkiError::Tls)?;
+            .with_cert_resolver(Arc::clone(&self.serving) as _);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(config)
     }
@@ -53,11 +52,7 @@ impl Pki {
             .map_err(PkiError::Tls)?
             .dangerous()
             .with_custom_certificate_verifier(verifier)
-            .with_client_auth_cert(
-                vec![self.kubelet_client().cert_der.clone()],
-                self.kubelet_client().private_key()?,
-            )
-            .map_err(PkiError::Tls)?;
+            .with_client_cert_resolver(Arc::clone(&self.kubelet_client) as _);
         // Upgrades need HTTP/1.1.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)

@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use timonel_api::selector::FieldSelector;
 use timonel_api::{FieldError, ObjectKey, Path, Revision};
 use timonel_store::{Range, StoreError};
 
@@ -150,6 +151,19 @@ impl Registry {
         })
     }
 
+    /// Refuses what would have to leave out objects that cannot be read: it would be taken for whole.
+    pub(super) fn require_readable(&self, target: &Target, options: &ListOptions) -> Result<(), ApiError> {
+        let fields = FieldSelector::parse(&options.fields).ok();
+        let named = fields
+            .as_ref()
+            .and_then(|fields| fields.required_value("metadata.name"));
+        let key = ObjectKey::new(&target.namespace, named.unwrap_or(&target.name));
+        match self.caches.unreadable_within(&target.slot, &key) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
     /// Waits, for a while, until the caches show `revision`.
     pub(super) async fn wait_not_older(&self, revision: Revision) -> Result<(), ApiError> {
         match tokio::time::timeout(FUTURE_WAIT, self.caches.wait_for(revision)).await {
@@ -165,6 +179,7 @@ impl Registry {
     pub async fn list(&self, target: &Target, options: &ListOptions) -> Result<List, ApiError> {
         check_options(options, false)?;
         let filter = self.filter(target, options)?;
+        self.require_readable(target, options)?;
         let mut limit = options.limit;
         let (snapshot, after) = if options.continue_token.is_empty() {
             let requested = options.resource_version.as_str();

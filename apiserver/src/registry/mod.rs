@@ -222,7 +222,9 @@ impl Registry {
 
     /// Reads the newest stored object.
     pub fn current(&self, target: &Target) -> Result<Arc<Object>, ApiError> {
-        target.slot.cache.get(&target.key()).ok_or_else(|| target.not_found())
+        let unreadable = || self.caches.unreadable(&target.slot, &target.key());
+        let found = target.slot.cache.get(&target.key());
+        found.ok_or_else(|| unreadable().unwrap_or_else(|| target.not_found()))
     }
 
     /// Reads one object. An empty `resource_version` asks for the newest, `0` for any, others for one not older.

@@ -253,7 +253,9 @@ impl Registry {
                 .for_each(|warning| caller.warn(warning));
         }
         let finished = meta::is_terminating(&new) && is_released(target, &new);
-        if !finished && (meta::same(&new, old) && new["metadata"]["managedFields"] == old["metadata"]["managedFields"])
+        if !finished
+            && (meta::same(&new, old) && new["metadata"]["managedFields"] == old["metadata"]["managedFields"])
+            && !self.caches.is_stale(&target.slot, &current.key)
         {
             return Ok(Some(view::outward(target, current.clone())));
         }

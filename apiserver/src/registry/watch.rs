@@ -70,6 +70,7 @@ impl Registry {
     ) -> Result<Watcher, ApiError> {
         check_options(options, true)?;
         let filter = self.filter(target, options)?;
+        self.require_readable(target, options)?;
         let lasts = options
             .timeout
             .filter(|timeout| !timeout.is_zero())

@@ -94,7 +94,7 @@ pub(crate) async fn create_transient(
         ("authorization.k8s.io", plural) => {
             authz::review(&registry.security.authorizer, plural, namespace, &caller.user, value)?
         }
-        ("authentication.k8s.io", "tokenreviews") => authn::token_review(authenticator, value)?,
+        ("authentication.k8s.io", "tokenreviews") => authn::token_review(authenticator, value).await?,
         ("authentication.k8s.io", "selfsubjectreviews") => authn::self_subject_review(&caller.user, value),
         ("", "bindings") => {
             let pods = timonel_api::resources::by_kind("", "v1", "Pod").ok_or(ApiError::NoSuchPath)?;

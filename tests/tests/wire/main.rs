@@ -2,5 +2,6 @@
 
 mod durability;
 mod objects;
+mod security;
 mod server;
 mod surface;

@@ -10,6 +10,7 @@ pub(crate) struct Server {
     folder: tempfile::TempDir,
     engine: &'static str,
     port: u16,
+    flags: Vec<String>,
     child: Child,
     pub(crate) kubectl: Tool,
     pub(crate) timonctl: Tool,
@@ -20,7 +21,7 @@ fn free_port() -> u16 {
     listener.local_addr().expect("bound").port()
 }
 
-fn spawn(folder: &Path, engine: &str, port: u16) -> Child {
+fn spawn(folder: &Path, engine: &str, port: u16, flags: &[String]) -> Child {
     let dir = folder.display().to_string();
     let port = port.to_string();
     let args = [
@@ -41,6 +42,7 @@ fn spawn(folder: &Path, engine: &str, port: u16) -> Child {
         .expect("a log");
     timonel()
         .command(&args)
+        .args(flags)
         .stdout(Stdio::null())
         .stderr(log)
         .spawn()
@@ -53,9 +55,15 @@ impl Server {
     }
 
     pub(crate) fn with_engine(engine: &'static str) -> Self {
+        Self::prepared(engine, |_| Vec::new())
+    }
+
+    /// `prepare` puts files into the folder and says which flags the server gets.
+    pub(crate) fn prepared(engine: &'static str, prepare: impl FnOnce(&Path) -> Vec<String>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let port = free_port();
-        let child = spawn(folder.path(), engine, port);
+        let flags = prepare(folder.path());
+        let child = spawn(folder.path(), engine, port, &flags);
         let kubeconfig = folder.path().join("admin.kubeconfig");
         let wait = || {
             if kubeconfig.exists() {
@@ -76,6 +84,7 @@ impl Server {
             folder,
             engine,
             port,
+            flags,
             child,
         };
         server.until_ready();
@@ -122,6 +131,21 @@ impl Server {
         (timonctl(&nobody), [kubectl(&impostor), timonctl(&impostor)])
     }
 
+    /// Both command lines with a token.
+    pub(crate) fn with_token(&self, name: &str, token: &str) -> [Tool; 2] {
+        let admin = std::fs::read_to_string(self.folder.path().join("admin.kubeconfig")).expect("readable");
+        let mut config: serde_json::Value = serde_saphyr::from_str(&admin).expect("YAML");
+        config["users"][0]["user"] = serde_json::json!({ "token": token });
+        let file = self.folder.path().join(format!("{name}.kubeconfig"));
+        std::fs::write(&file, config.to_string()).expect("writable");
+        [kubectl(&file), timonctl(&file)]
+    }
+
+    /// The data directory.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it can be killed");
@@ -129,7 +153,7 @@ impl Server {
     }
 
     pub(crate) fn restart(&mut self) {
-        self.child = spawn(self.folder.path(), self.engine, self.port);
+        self.child = spawn(self.folder.path(), self.engine, self.port, &self.flags);
         self.until_ready();
     }
 }

@@ -4,16 +4,22 @@
 //! is authenticated with it, so that a value copied under another key does not open. Values without the prefix were written before
 //! encryption was on, or belong to resources that are not sealed; they are passed through.
 //!
-//! To rotate: a new first line in `pki/encryption.key`, a restart, and every object that is rewritten uses the new key.
+//! To rotate, a new key goes before the others in `pki/encryption.key` (`timonel secrets rotate`). [`reload`] takes it up while the
+//! server runs, whatever is written from then on is sealed with it, and [`ledger`] knows which values still need an older one.
+
+pub mod ledger;
+mod reload;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use bytes::{Bytes, BytesMut};
 use timonel_client::Rng;
 
 use crate::pki::EncryptionKey;
+pub(crate) use reload::follow;
 
 const PREFIX: &[u8] = b"k8s:enc:aesgcm:v1:";
 
@@ -23,6 +29,12 @@ pub enum EncryptionError {
     /// There is no key to seal with, or it is not usable.
     #[error("no usable encryption key")]
     NoKey,
+    /// Another key bears a name that is in use.
+    #[error("the encryption key {id:?} is another one than before; a new key needs a new name")]
+    Reused {
+        /// The name.
+        id: String,
+    },
     /// The value names a key that is not there any more.
     #[error("{key} is encrypted with key {id:?}, which is not among the keys")]
     UnknownKey {
@@ -40,13 +52,30 @@ pub enum EncryptionError {
 }
 
 struct Key {
-    id: String,
+    source: EncryptionKey,
     cipher: LessSafeKey,
+}
+
+impl Key {
+    fn new(source: &EncryptionKey) -> Result<Arc<Self>, EncryptionError> {
+        let cipher = UnboundKey::new(&AES_256_GCM, &source.key).map_err(|_| EncryptionError::NoKey)?;
+        Ok(Arc::new(Self {
+            source: source.clone(),
+            cipher: LessSafeKey::new(cipher),
+        }))
+    }
+}
+
+/// The name of the key that a stored value is sealed with; `None` where it is not sealed.
+pub fn key_of(stored: &[u8]) -> Option<&str> {
+    let rest = stored.strip_prefix(PREFIX)?;
+    let colon = rest.iter().position(|byte| *byte == b':')?;
+    std::str::from_utf8(&rest[..colon]).ok()
 }
 
 /// Seals values on their way into the store and opens them on their way out.
 pub struct Transformer {
-    keys: Vec<Key>,
+    keys: ArcSwap<Vec<Arc<Key>>>,
     sealed: BTreeSet<String>,
     rng: Arc<dyn Rng>,
 }
@@ -62,21 +91,41 @@ impl std::fmt::Debug for Transformer {
 impl Transformer {
     /// Seals the values of `resources` (`secrets`) with the first key; opens with any.
     pub fn new(keys: &[EncryptionKey], resources: &[&str], rng: Arc<dyn Rng>) -> Result<Self, EncryptionError> {
-        let keys = keys
-            .iter()
-            .map(|key| {
-                let cipher = UnboundKey::new(&AES_256_GCM, &key.key).map_err(|_| EncryptionError::NoKey)?;
-                Ok(Key {
-                    id: key.id.clone(),
-                    cipher: LessSafeKey::new(cipher),
-                })
-            })
-            .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
-            keys,
+            keys: ArcSwap::from_pointee(keys.iter().map(Key::new).collect::<Result<_, _>>()?),
             sealed: resources.iter().map(|resource| (*resource).to_owned()).collect(),
             rng,
         })
+    }
+
+    /// Seals with the first of `keys` from now on. Keys that are not among them any more go on opening until the end of the process, so that
+    /// a hasty removal loses nothing yet.
+    ///
+    /// *Errors:* nothing changes where there is no key, or where a name now stands for another key.
+    pub fn adopt(&self, keys: &[EncryptionKey]) -> Result<(), EncryptionError> {
+        let known = self.keys.load();
+        let mut adopted = Vec::with_capacity(keys.len());
+        for key in keys {
+            match known.iter().find(|known| known.source.id == key.id) {
+                Some(known) if known.source.key == key.key => adopted.push(Arc::clone(known)),
+                Some(_) => return Err(EncryptionError::Reused { id: key.id.clone() }),
+                None => adopted.push(Key::new(key)?),
+            }
+        }
+        if adopted.is_empty() {
+            return Err(EncryptionError::NoKey);
+        }
+        let dropped = known
+            .iter()
+            .filter(|key| keys.iter().all(|kept| kept.id != key.source.id));
+        adopted.extend(dropped.cloned());
+        self.keys.store(Arc::new(adopted));
+        Ok(())
+    }
+
+    /// The name of the key that seals.
+    pub fn sealing_key(&self) -> Option<String> {
+        self.keys.load().first().map(|key| key.source.id.clone())
     }
 
     /// Says whether a resource's values are sealed.
@@ -89,7 +138,8 @@ impl Transformer {
         if !self.seals(resource) {
             return Ok(plain);
         }
-        let with = self.keys.first().ok_or(EncryptionError::NoKey)?;
+        let keys = self.keys.load();
+        let with = keys.first().ok_or(EncryptionError::NoKey)?;
         let mut nonce = [0; NONCE_LEN];
         nonce[..8].copy_from_slice(&self.rng.next_u64().to_be_bytes());
         nonce[8..].copy_from_slice(&self.rng.next_u64().to_be_bytes()[..4]);
@@ -101,8 +151,8 @@ impl Transformer {
                 &mut text,
             )
             .map_err(|_| EncryptionError::NoKey)?;
-        let mut sealed = BytesMut::with_capacity(PREFIX.len() + with.id.len() + 1 + NONCE_LEN + text.len());
-        for part in [PREFIX, with.id.as_bytes(), b":", &nonce, &text] {
+        let mut sealed = BytesMut::with_capacity(PREFIX.len() + with.source.id.len() + 1 + NONCE_LEN + text.len());
+        for part in [PREFIX, with.source.id.as_bytes(), b":", &nonce, &text] {
             sealed.extend_from_slice(part);
         }
         Ok(sealed.freeze())
@@ -116,10 +166,10 @@ impl Transformer {
         let damaged = || EncryptionError::Damaged { key: key.to_owned() };
         let colon = rest.iter().position(|byte| *byte == b':').ok_or_else(damaged)?;
         let (id, body) = (&rest[..colon], &rest[colon + 1..]);
-        let with = self
-            .keys
+        let keys = self.keys.load();
+        let with = keys
             .iter()
-            .find(|known| known.id.as_bytes() == id)
+            .find(|known| known.source.id.as_bytes() == id)
             .ok_or_else(|| EncryptionError::UnknownKey {
                 key: key.to_owned(),
                 id: String::from_utf8_lossy(id).into_owned(),
@@ -207,7 +257,28 @@ mod tests {
                 .unwrap()
                 .starts_with(b"k8s:enc:aesgcm:v1:k2:")
         );
+        assert_eq!(key_of(&sealed), Some("k1"));
         let removed = transformer(&[key("k2", 2)]);
         assert!(matches!(removed.open(PATH, sealed), Err(EncryptionError::UnknownKey { id, .. }) if id == "k1"));
+    }
+    #[test]
+    fn a_key_that_comes_while_running_seals_and_the_old_ones_go_on_opening() {
+        let running = transformer(&[key("k1", 1)]);
+        let sealed = running.seal("secrets", PATH, Bytes::from_static(b"x")).unwrap();
+        running.adopt(&[key("k2", 2)]).unwrap();
+        assert_eq!(running.sealing_key().as_deref(), Some("k2"));
+        assert_eq!(
+            running.open(PATH, sealed).unwrap(),
+            "x",
+            "though k1 is gone from the file"
+        );
+        let refused = running.adopt(&[key("k3", 3), key("k2", 9)]);
+        assert_eq!(refused, Err(EncryptionError::Reused { id: "k2".to_owned() }));
+        assert_eq!(running.adopt(&[]), Err(EncryptionError::NoKey));
+        assert_eq!(
+            running.sealing_key().as_deref(),
+            Some("k2"),
+            "a refusal changes nothing"
+        );
     }
 }
