@@ -19,7 +19,7 @@ use crate::cache::{Caches, FeedError};
 use crate::config::Config;
 use crate::encryption::{EncryptionError, Transformer};
 use crate::error::ApiError;
-use crate::http::{Body, Front, Identity};
+use crate::http::{Body, Front, Identity, InFlight};
 use crate::identity::UserInfo;
 use crate::kubelet_proxy::KubeletProxy;
 use crate::pki::{Pki, PkiError};
@@ -106,6 +106,7 @@ impl ApiServer {
             registry,
             health: Default::default(),
             metrics: Default::default(),
+            inflight: InFlight::new(&config.limits),
             stop: stop.child_token(),
         });
         caches.start(stop.clone()).await?;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use http::{HeaderValue, Response};
 use tokio::time::Instant;
 
 use super::body::{Body, full};
+use super::limits::InFlight;
 use super::request::RequestInfo;
 use crate::cache::Caches;
 
@@ -33,7 +33,6 @@ struct Sum {
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     requests: Mutex<BTreeMap<Labels, Sum>>,
-    inflight: AtomicI64,
 }
 
 /// A request that is being served.
@@ -45,7 +44,6 @@ pub(super) struct Observed {
 
 impl Metrics {
     pub(super) fn begin(&self, info: &RequestInfo) -> Observed {
-        self.inflight.fetch_add(1, Ordering::Relaxed);
         // Only names that are served become labels, or any client could grow this table.
         let known = info.resource_info();
         let text = |text: &str| {
@@ -71,7 +69,6 @@ impl Metrics {
     }
 
     pub(super) fn end(&self, observed: Observed, code: u16) {
-        self.inflight.fetch_sub(1, Ordering::Relaxed);
         let elapsed: Duration = observed.started.elapsed();
         let labels = Labels {
             code,
@@ -83,7 +80,7 @@ impl Metrics {
         sum.seconds += elapsed.as_secs_f64();
     }
 
-    pub(super) fn render(&self, caches: &Caches) -> Response<Body> {
+    pub(super) fn render(&self, caches: &Caches, inflight: &InFlight) -> Response<Body> {
         let mut text = String::new();
         let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let _ = writeln!(text, "# TYPE apiserver_request_total counter");
@@ -115,8 +112,12 @@ impl Metrics {
             );
         }
         let _ = writeln!(text, "# TYPE apiserver_current_inflight_requests gauge");
-        let inflight = self.inflight.load(Ordering::Relaxed);
-        let _ = writeln!(text, "apiserver_current_inflight_requests {inflight}");
+        for (kind, taken) in inflight.taken() {
+            let _ = writeln!(
+                text,
+                "apiserver_current_inflight_requests{{request_kind={kind:?}}} {taken}"
+            );
+        }
         let _ = writeln!(text, "# TYPE apiserver_storage_objects gauge");
         for slot in caches.slots() {
             let _ = writeln!(
