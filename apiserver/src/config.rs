@@ -11,6 +11,7 @@ use crate::admission::AdmissionConfig;
 use crate::audit::AuditConfig;
 use crate::authn::AuthnConfig;
 use crate::bootstrap::BootstrapToken;
+use crate::http::Limits;
 use crate::pki::PkiConfig;
 
 /// What one may want to change about an API server.
@@ -30,6 +31,8 @@ pub struct Config {
     pub request_timeout: Duration,
     /// The largest request body.
     pub body_limit: usize,
+    /// How much is taken on at a time, and how long whom is waited for.
+    pub limits: Limits,
     /// How long requests in flight may go on after shutdown has begun.
     pub grace: Duration,
     /// Where keys and certificates lie; in memory only without.
@@ -57,6 +60,7 @@ impl Default for Config {
             event_ttl: Duration::from_secs(3600),
             request_timeout: Duration::from_secs(60),
             body_limit: timonel_api::decode::MAX_BYTES,
+            limits: Limits::default(),
             grace: Duration::from_secs(10),
             pki_dir: None,
             pki: PkiConfig::default(),

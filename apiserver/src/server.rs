@@ -20,7 +20,7 @@ use crate::cache::{Caches, FeedError};
 use crate::config::Config;
 use crate::encryption::{self, EncryptionError, Transformer};
 use crate::error::ApiError;
-use crate::http::{Body, Front, Identity};
+use crate::http::{Body, Front, Identity, InFlight};
 use crate::identity::UserInfo;
 use crate::kubelet_proxy::KubeletProxy;
 use crate::pki::{KeyFile, Pki, PkiError};
@@ -120,6 +120,7 @@ impl ApiServer {
             registry,
             health: Default::default(),
             metrics: Default::default(),
+            inflight: InFlight::new(&config.limits),
             stop: stop.child_token(),
         });
         caches.start(stop.clone()).await?;

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, ValueEnum};
 
@@ -95,6 +96,30 @@ pub struct ApiserverArgs {
     /// Who is let in, and what is logged.
     #[command(flatten)]
     pub access: AccessArgs,
+    /// What it takes on at a time.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+}
+
+/// What the API server takes on at a time, and how long it lets itself be kept waiting.
+#[derive(Debug, Args)]
+pub struct LimitArgs {
+    /// Requests that only read, served at a time; 0 is no limit. Watches, logs and tunnels do not count, and members of
+    /// system:masters are always served.
+    #[arg(long, default_value_t = 400)]
+    pub max_requests_inflight: usize,
+    /// Requests that change something, served at a time; 0 is no limit.
+    #[arg(long, default_value_t = 200)]
+    pub max_mutating_requests_inflight: usize,
+    /// How long a request may take that is no watch and no stream: `60s`, `1m30s`.
+    #[arg(long, default_value = "1m", value_parser = timonel_apiserver::http::parse_duration)]
+    pub request_timeout: Duration,
+    /// Requests at a time on one HTTP/2 connection; 0 takes the default of 100.
+    #[arg(long, default_value_t = 0)]
+    pub http2_max_streams_per_connection: u32,
+    /// Connections held at a time; by default as many as the process may have files open, at most 32768.
+    #[arg(long)]
+    pub max_connections: Option<usize>,
 }
 
 /// The control plane's flags.

@@ -15,7 +15,7 @@ use timonel_store::{EmbeddedConfig, EmbeddedStore, Engine};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{ApiserverArgs, ControllerArgs, ControllerManagerArgs, ServerArgs, StoreEngine};
+use crate::args::{ApiserverArgs, ControllerArgs, ControllerManagerArgs, LimitArgs, ServerArgs, StoreEngine};
 use crate::process;
 
 /// How long pods stay on a node that is lost, with lab timings; upstream's 300 s are the default.
@@ -34,6 +34,22 @@ struct Bound {
     server: ApiServer,
     listener: TcpListener,
     store: Arc<EmbeddedStore>,
+}
+
+/// File descriptors that are kept for everything but clients' connections: the store, kubelets, logs.
+const OTHER_FILES: u64 = 512;
+
+fn limit(config: &mut Config, args: &LimitArgs) {
+    config.request_timeout = args.request_timeout;
+    let limits = &mut config.limits;
+    limits.requests_in_flight = args.max_requests_inflight;
+    limits.mutating_requests_in_flight = args.max_mutating_requests_inflight;
+    if args.http2_max_streams_per_connection > 0 {
+        limits.streams_per_connection = args.http2_max_streams_per_connection;
+    }
+    let files = process::raise_open_files().saturating_sub(OTHER_FILES).max(OTHER_FILES);
+    let possible = usize::try_from(files).unwrap_or(usize::MAX);
+    limits.connections = args.max_connections.unwrap_or(limits.connections.min(possible));
 }
 
 /// Opens the store and starts the API server.
@@ -69,6 +85,7 @@ async fn start(args: &ApiserverArgs, lab_timings: bool) -> anyhow::Result<Bound>
             Err(_) => config.pki.server_names.push(name.clone()),
         }
     }
+    limit(&mut config, &args.limits);
     if let Some(token) = &args.bootstrap_token {
         config.bootstrap_token = Some(token.parse().map_err(anyhow::Error::msg).context("--bootstrap-token")?);
     }

@@ -15,6 +15,10 @@ const MAX_OPERATIONS: usize = 10_000;
 /// Upstream's limit on what all `copy` operations of a patch may add.
 const MAX_COPIED: usize = 3 * 1024 * 1024;
 
+/// How many list items all operations together may shift. Upstream has no such limit; ten thousand removals at the head of a list of
+/// a million items would keep a processor busy for a minute.
+const MAX_SHIFTED: usize = 10_000_000;
+
 /// An operation as it is on the wire: leniently, so that what is wrong with it is said in upstream's words.
 #[derive(Deserialize)]
 struct Operation {
@@ -26,6 +30,27 @@ struct Operation {
     from: String,
     #[serde(default)]
     value: Value,
+}
+
+/// What the operations of a patch have cost so far.
+#[derive(Default)]
+struct Spent {
+    copied: usize,
+    shifted: usize,
+}
+
+impl Spent {
+    /// Counts the items of the list that an operation at a place will shift.
+    fn shift(&mut self, target: &Value, at: &PointerBuf) -> Result<(), PatchError> {
+        let list = at.parent().and_then(|parent| parent.resolve(target).ok());
+        self.shifted += list.and_then(Value::as_array).map_or(0, Vec::len);
+        if self.shifted > MAX_SHIFTED {
+            return Err(PatchError::TooLarge(format!(
+                "The operations of a JSON patch may shift {MAX_SHIFTED} list items in all"
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// Applies a JSON patch to a value; nothing is changed where any operation fails.
@@ -42,9 +67,9 @@ pub fn json_patch(target: &Value, patch: &[u8]) -> Result<Value, PatchError> {
         )));
     }
     let mut result = target.clone();
-    let mut copied = 0;
+    let mut spent = Spent::default();
     for operation in operations {
-        apply(&mut result, operation, &mut copied)?;
+        apply(&mut result, operation, &mut spent)?;
     }
     if !result.is_object() {
         return Err(PatchError::unprocessable("the patched value is not an object"));
@@ -63,12 +88,16 @@ fn pointer(text: &str) -> Result<PointerBuf, PatchError> {
     Ok(pointer)
 }
 
-fn apply(target: &mut Value, operation: Operation, copied: &mut usize) -> Result<(), PatchError> {
+fn apply(target: &mut Value, operation: Operation, spent: &mut Spent) -> Result<(), PatchError> {
     let Operation { op, path, from, value } = operation;
     let at = pointer(&path)?;
     let parent_is_there = at.parent().is_none_or(|parent| parent.resolve(&*target).is_ok());
     let there = at.resolve(&*target).is_ok();
     let depth = at.count();
+    // What goes to the end of a list shifts nothing.
+    if !path.ends_with("/-") && matches!(op.as_str(), "add" | "remove" | "move" | "copy") {
+        spent.shift(target, &at)?;
+    }
     let single = match op.as_str() {
         "add" => PatchOperation::Add(AddOperation { path: at, value }),
         "remove" => PatchOperation::Remove(RemoveOperation { path: at }),
@@ -88,12 +117,14 @@ fn apply(target: &mut Value, operation: Operation, copied: &mut usize) -> Result
                 )));
             }
             if op == "move" {
+                spent.shift(target, &source)?;
                 PatchOperation::Move(MoveOperation { path: at, from: source })
             } else {
-                *copied += value.to_string().len();
-                if *copied > MAX_COPIED {
+                spent.copied += value.to_string().len();
+                if spent.copied > MAX_COPIED {
                     return Err(PatchError::unprocessable(format!(
-                        "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {MAX_COPIED}"
+                        "Unable to complete the copy, the accumulated size increase of copy is {}, exceeding the limit {MAX_COPIED}",
+                        spent.copied
                     )));
                 }
                 PatchOperation::Copy(CopyOperation { path: at, from: source })
@@ -238,6 +269,9 @@ mod tests {
                 .unwrap_err()
                 .contains("accumulated size")
         );
+        let mut shifting = vec![json!({"op": "add", "path": "/a", "value": vec![0; 200_000]})];
+        shifting.resize(9_999, json!({"op": "remove", "path": "/a/0"}));
+        assert!(run(json!({}), json!(shifting)).unwrap_err().contains("may shift"));
         let nesting: Vec<Value> = (0..200)
             .map(|at| json!({"op": "add", "path": "/a".repeat(at + 1), "value": {}}))
             .collect();

@@ -187,11 +187,21 @@ impl Record {
         Tapped::new(body, heard.map(|open| open.heard.clone()), BODY_LIMIT)
     }
 
+    /// The request ended in a panic.
+    pub(crate) fn panicked(&mut self) {
+        if let Some(open) = &mut self.0 {
+            open.panicked();
+        }
+    }
+
     /// The answer is there: logs it, at once or when its body ends.
     pub(crate) async fn close(mut self, response: Response<Body>) -> Response<Body> {
         let Some(open) = &mut self.0 else {
             return response;
         };
+        if open.told {
+            return response;
+        }
         let code = response.status();
         if let Some(reason) = open.refused {
             open.status = Some(json!({"metadata": {}, "message": reason, "code": code.as_u16()}));
@@ -275,6 +285,16 @@ impl Open {
         })
     }
 
+    fn panicked(&mut self) {
+        self.status = Some(json!({
+            "metadata": {}, "status": "Failure", "message": "APIServer panic'd", "reason": "InternalError", "code": 500,
+        }));
+        if self.verdict.level != Level::None {
+            self.tell(Stage::Panic);
+        }
+        self.told = true;
+    }
+
     fn tell(&self, stage: Stage) {
         let Verdict { level, omit_stages, .. } = &self.verdict;
         if omit_stages.contains(&stage) {
@@ -331,13 +351,6 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         if self.told || self.verdict.level == Level::None {
-            return;
-        }
-        if std::thread::panicking() {
-            self.status = Some(json!({
-                "metadata": {}, "status": "Failure", "message": "APIServer panic'd", "reason": "InternalError", "code": 500,
-            }));
-            self.tell(Stage::Panic);
             return;
         }
         let early = || json!({"metadata": {}, "status": "Success", "message": "Connection closed early", "code": 200});

@@ -1,18 +1,22 @@
 //! The way of a request: who asks, may they, what do they want, here it is.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use futures::FutureExt;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use rustls_pki_types::CertificateDer;
 use serde_json::Value;
 use timonel_api::decode::{self, Decoded};
 use timonel_api::resources::{ResourceInfo, SubresourceInfo};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::body::{self, Body, BoxError, empty};
 use super::health::Health;
+use super::limits::{self, Delivery, InFlight};
 use super::metrics::{self, Metrics};
 use super::negotiate::{self, Shape};
 use super::request::RequestInfo;
@@ -28,11 +32,6 @@ use crate::kubelet_proxy::{Call, KubeletProxy};
 use crate::registry::{Caller, PatchKind, Registry, Target};
 use crate::table;
 use crate::{discovery, openapi, subresources};
-
-/// Headers may be so large together.
-const HEADER_LIMIT: usize = 1 << 20;
-/// A path and query may be so long.
-const URL_LIMIT: usize = 64 << 10;
 
 /// How the connector knows its client.
 #[derive(Clone, Debug)]
@@ -50,6 +49,7 @@ pub struct Front {
     pub(crate) authenticator: Authenticator,
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
+    pub(crate) inflight: InFlight,
     pub(crate) proxy: KubeletProxy,
     /// Nothing is logged without.
     pub(crate) audit: Option<Arc<Audit>>,
@@ -58,7 +58,9 @@ pub struct Front {
 }
 
 impl Front {
-    /// Answers a request.
+    /// Answers a request, whatever becomes of it: too late is a 504, a panic is a 500 and the server goes on.
+    ///
+    /// *Cancel safety:* what has been committed stays; dropping the future gives up the rest.
     pub async fn handle<B>(self: Arc<Self>, request: Request<B>, identity: Identity) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -70,19 +72,69 @@ impl Front {
         let observed = self.metrics.begin(&info, &parts.headers);
         let mut record = Record::open(self.audit.as_ref(), &id, &info, &parts);
         let mut style = Style::plain();
-        let result = self
+        let answer = self
             .clone()
-            .answer(&info, parts, body, identity, &mut style, &mut record)
-            .await;
-        let mut response = match result {
-            Ok(response) => response,
-            Err(error) => respond::error(&style, &error),
+            .in_time(&info, parts, body, identity, &mut style, &mut record);
+        let mut response = match AssertUnwindSafe(answer).catch_unwind().await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => respond::error(&style, &error),
+            Err(_) => {
+                record.panicked();
+                // The panic hook has said where.
+                tracing::error!(
+                    audit_id = id,
+                    verb = info.verb,
+                    path = info.path,
+                    "a request ended in a panic"
+                );
+                respond::text(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "This request caused apiserver to panic. Look in the logs for details.",
+                )
+            }
         };
         if let Ok(id) = HeaderValue::from_str(&id) {
             response.headers_mut().insert("audit-id", id);
         }
         let response = record.close(response).await;
         self.metrics.end(observed, response)
+    }
+
+    /// Gives a request the time that it may take, which for long-running ones is any.
+    async fn in_time<B>(
+        self: Arc<Self>,
+        info: &RequestInfo,
+        parts: http::request::Parts,
+        body: B,
+        identity: Identity,
+        style: &mut Style,
+        record: &mut Record,
+    ) -> Result<Response<Body>, ApiError>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        if info.is_long_running() {
+            let delivery = if info.verb == "watch" {
+                Delivery::Stream
+            } else {
+                Delivery::Relay
+            };
+            let mut response = self.answer(info, parts, body, identity, style, record).await?;
+            response.extensions_mut().insert(delivery);
+            return Ok(response);
+        }
+        let longest = self.registry.config.request_timeout;
+        let allowed = options::timeout(info)?
+            .filter(|wish| !wish.is_zero())
+            .unwrap_or(longest);
+        let deadline = Instant::now() + allowed.min(longest);
+        let answer = self.answer(info, parts, body, identity, style, record);
+        let mut response = tokio::time::timeout_at(deadline, answer)
+            .await
+            .map_err(|_| ApiError::timeout("request did not complete within the allotted timeout"))??;
+        response.extensions_mut().insert(Delivery::By(deadline));
+        Ok(response)
     }
 
     async fn answer<B>(
@@ -98,14 +150,23 @@ impl Front {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let headers_size: usize = parts
+        let size: usize = parts
             .headers
             .iter()
             .map(|(name, value)| name.as_str().len() + value.len())
             .sum();
-        if headers_size > HEADER_LIMIT || parts.uri.path_and_query().is_some_and(|p| p.as_str().len() > URL_LIMIT) {
-            return Err(ApiError::RequestTooLarge("headers or URL are too long".to_owned()));
+        let url = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+        if url > limits::URL_BYTES {
+            return Ok(respond::text(StatusCode::URI_TOO_LONG, "414 URI Too Long"));
         }
+        if size > limits::HEAD_BYTES || parts.headers.len() > limits::HEAD_FIELDS {
+            return Ok(respond::text(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "431 Request Header Fields Too Large",
+            ));
+        }
+        // The control plane's own clients are as many as their workers; a storm outside must not starve them.
+        let ours = matches!(identity, Identity::Settled(_));
         let user = match identity {
             Identity::Settled(user) => user,
             Identity::Peer(certificates) => {
@@ -119,6 +180,19 @@ impl Front {
         let body = record.tap(body);
         let user = impersonation::apply(&parts.headers, user, &self.registry.security.authorizer)?;
         record.acting_as(&user);
+        let admitted = if ours {
+            Ok(None)
+        } else {
+            self.inflight.admit(info, &user)
+        };
+        let Ok(_permit) = admitted else {
+            let mut response = respond::text(
+                StatusCode::TOO_MANY_REQUESTS,
+                "Too many requests, please try again later.",
+            );
+            response.headers_mut().insert(RETRY_AFTER, 1.into());
+            return Ok(response);
+        };
         self.authorize(info, &user, record)?;
         let agent = parts
             .headers
@@ -136,25 +210,10 @@ impl Front {
             "" => None,
             _ => Some(info.subresource_info(resource).ok_or(ApiError::NoSuchPath)?),
         };
-        let long = matches!(
-            info.subresource.as_str(),
-            "log" | "exec" | "attach" | "portforward" | "proxy"
-        );
-        let limited = info.verb != "watch" && !long;
-        let work = self
-            .clone()
-            .resource(info, resource, subresource, parts, body, &caller, style);
-        let mut response = if limited {
-            match tokio::time::timeout(self.registry.config.request_timeout, work).await {
-                Ok(result) => result,
-                Err(_) => Err(ApiError::timeout(
-                    "request did not complete within the allotted timeout",
-                )),
-            }
-        } else {
-            work.await
-        }
-        .unwrap_or_else(|error| respond::error(style, &error));
+        let mut response = self
+            .resource(info, resource, subresource, parts, body, &caller, style)
+            .await
+            .unwrap_or_else(|error| respond::error(style, &error));
         respond::warnings(&mut response, caller.take_warnings());
         Ok(response)
     }

@@ -9,6 +9,7 @@
 mod body;
 mod handler;
 mod health;
+mod limits;
 mod metrics;
 mod negotiate;
 mod options;
@@ -19,5 +20,8 @@ mod watch;
 
 pub use body::{Body, BoxError, empty, full};
 pub use handler::{Front, Identity};
+pub(crate) use limits::{Delivery, InFlight};
+pub use limits::{HEAD_BYTES, HEAD_FIELDS, Limits};
 pub(crate) use options::delete_options as parse_delete_options;
+pub use options::{InvalidDuration, parse_duration};
 pub use request::RequestInfo;

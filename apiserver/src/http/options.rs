@@ -9,6 +9,9 @@ use super::request::{Query, RequestInfo};
 use crate::error::ApiError;
 use crate::registry::{DeleteOptions, FieldValidation, ListOptions, Propagation, VersionMatch, WriteOptions};
 
+/// Nobody watches for longer than a year; beyond some number of seconds clocks overflow.
+const LONGEST: u64 = 365 * 24 * 3600;
+
 fn invalid(kind: &str, error: FieldError) -> ApiError {
     ApiError::invalid(format!("{kind}.meta.k8s.io"), "", vec![error])
 }
@@ -47,6 +50,65 @@ fn number(query: &Query, name: &str) -> Result<Option<i64>, ApiError> {
     }
 }
 
+/// How long the client wants to wait: the `timeout` parameter.
+pub(super) fn timeout(info: &RequestInfo) -> Result<Option<Duration>, ApiError> {
+    match info.query.get("timeout") {
+        "" => Ok(None),
+        text => parse_duration(text)
+            .map(Some)
+            .map_err(|error| ApiError::bad_request(format!("invalid timeout specified in the request URL - {error}"))),
+    }
+}
+
+/// A text that is no duration, in Go's words.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("time: invalid duration {0:?}")]
+pub struct InvalidDuration(String);
+
+/// Reads Go's notation of durations: `1m30s`, `1.5h`, `250ms`. What lies in the past is no time at all.
+///
+/// *Errors:* what is none, or longer than anybody means.
+pub fn parse_duration(text: &str) -> Result<Duration, InvalidDuration> {
+    go_duration(text).ok_or_else(|| InvalidDuration(text.to_owned()))
+}
+
+fn go_duration(text: &str) -> Option<Duration> {
+    let (negative, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if rest == "0" {
+        return Some(Duration::ZERO);
+    }
+    let mut seconds = 0.0;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..end].parse().ok()?;
+        rest = &rest[end..];
+        let end = rest
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(rest.len());
+        seconds += number
+            * match &rest[..end] {
+                "ns" => 1e-9,
+                "us" | "µs" | "μs" => 1e-6,
+                "ms" => 1e-3,
+                "s" => 1.0,
+                "m" => 60.0,
+                "h" => 3600.0,
+                _ => return None,
+            };
+        rest = &rest[end..];
+    }
+    // Go counts nanoseconds in 63 bits.
+    let duration = Duration::try_from_secs_f64(seconds).ok()?;
+    i64::try_from(duration.as_nanos()).ok()?;
+    Some(if negative { Duration::ZERO } else { duration })
+}
+
 pub(super) fn list(info: &RequestInfo) -> Result<ListOptions, ApiError> {
     let query = &info.query;
     let version_match = match query.get("resourceVersionMatch") {
@@ -71,7 +133,7 @@ pub(super) fn list(info: &RequestInfo) -> Result<ListOptions, ApiError> {
         version_match,
         bookmarks: query.flag("allowWatchBookmarks"),
         initial_events: query.has("sendInitialEvents").then(|| query.flag("sendInitialEvents")),
-        timeout: positive(number(query, "timeoutSeconds")?).map(Duration::from_secs),
+        timeout: positive(number(query, "timeoutSeconds")?).map(|n| Duration::from_secs(n.min(LONGEST))),
     })
 }
 
@@ -145,5 +207,32 @@ fn orphaning(orphan: bool) -> Propagation {
         Propagation::Orphan
     } else {
         Propagation::Background
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_go_writes_them() {
+        for (text, expected) in [
+            ("10s", Some(Duration::from_secs(10))),
+            ("1m30s", Some(Duration::from_secs(90))),
+            ("1.5h", Some(Duration::from_secs(5400))),
+            ("250ms", Some(Duration::from_millis(250))),
+            ("0", Some(Duration::ZERO)),
+            ("-5s", Some(Duration::ZERO)),
+            ("5", None),
+            ("s", None),
+            ("", None),
+            ("1y", None),
+            ("1e9s", None),
+            ("3000000h", None),
+            ("99999999999999999999999h", None),
+            ("..s", None),
+        ] {
+            assert_eq!(go_duration(text), expected, "{text:?}");
+        }
     }
 }

@@ -118,6 +118,11 @@ fn method_verb(method: &Method) -> &'static str {
     }
 }
 
+/// Whether a subresource leads through the server to something else.
+fn is_tunnel(subresource: &str) -> bool {
+    matches!(subresource, "attach" | "exec" | "log" | "portforward" | "proxy")
+}
+
 impl RequestInfo {
     /// Reads a request's method, path and query.
     pub fn parse(method: &Method, path: &str, query: &str) -> Self {
@@ -207,6 +212,16 @@ impl RequestInfo {
             name.clone_into(&mut info.name);
         }
         info
+    }
+
+    /// Whether the request may go on for as long as both sides like: upstream's `BasicLongRunningRequestCheck`.
+    pub fn is_long_running(&self) -> bool {
+        matches!(self.verb, "watch" | "proxy") || (self.is_resource && is_tunnel(&self.subresource))
+    }
+
+    /// Whether the request changes nothing.
+    pub fn reads(&self) -> bool {
+        matches!(self.verb, "get" | "list" | "watch")
     }
 
     /// Finds the resource in the table of what is served.

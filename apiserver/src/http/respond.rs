@@ -145,6 +145,16 @@ pub(super) fn value(style: &Style, code: StatusCode, value: &Value) -> Response<
     bytes_response(style, code, style.encode(value))
 }
 
+/// Answers a line of text, as Go's `http.Error` does: for what upstream answers before it knows what the client reads.
+pub(super) fn text(code: StatusCode, line: &str) -> Response<Body> {
+    let mut response = Response::new(full(format!("{line}\n")));
+    *response.status_mut() = code;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    response
+}
+
 /// Answers an error.
 pub(super) fn error(style: &Style, error: &ApiError) -> Response<Body> {
     let status = error.to_status();
@@ -328,13 +338,47 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
         .any(|value| value.split(',').any(|coding| coding.trim().starts_with("gzip")))
 }
 
+/// All warnings together may have so many characters; if they have more, each is cut to fewer, and the last are left out. As upstream.
+const WARNINGS: usize = 4 << 10;
+const WARNING_CUT: usize = 256;
+
 /// Adds the warnings that came up on the way.
 pub(super) fn warnings(response: &mut Response<Body>, warnings: Vec<String>) {
+    let cut = warnings.iter().map(|warning| warning.chars().count()).sum::<usize>() > WARNINGS;
+    let mut written = 0;
     for warning in warnings {
-        let text: String = warning.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        if cut && written >= WARNINGS {
+            return;
+        }
+        let text: String = warning
+            .chars()
+            .take(if cut { WARNING_CUT } else { usize::MAX })
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
+        written += text.chars().count();
         let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
             response.headers_mut().append(WARNING, value);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(all: Vec<String>) -> Vec<usize> {
+        let mut response = Response::new(body::empty());
+        warnings(&mut response, all);
+        let headers = response.headers().get_all(WARNING).iter();
+        headers.map(HeaderValue::len).collect()
+    }
+
+    #[test]
+    fn warnings_that_are_too_long_together_are_cut() {
+        let around = "299 - \"\"".len();
+        assert_eq!(said(vec!["a".repeat(4096)]), [4096 + around]);
+        let flood: Vec<String> = (0..100).map(|at| format!("{at}{}", "x".repeat(20_000))).collect();
+        assert_eq!(said(flood), [256 + around; 16]);
     }
 }
