@@ -24,7 +24,7 @@ use crate::identity::UserInfo;
 use crate::kubelet_proxy::KubeletProxy;
 use crate::pki::{Pki, PkiError};
 use crate::reader::ObjectReader;
-use crate::registry::{Caller, Registry, WriteOptions};
+use crate::registry::{Caller, Registry, WriteOptions, keep_service_addresses};
 use crate::security::Security;
 
 /// How often Events that are too old are looked for.
@@ -117,6 +117,10 @@ impl ApiServer {
         server.bootstrap().await?;
         server.front.health.bootstrapped();
         tokio::spawn(expire_events(server.front.registry.clone(), server.stop.clone()));
+        tokio::spawn(keep_service_addresses(
+            server.front.registry.clone(),
+            server.stop.clone(),
+        ));
         Ok(server)
     }
 
