@@ -68,6 +68,7 @@ impl Act<'_> {
             old: self.old,
             dry_run: self.dry_run,
             now: self.caller.now,
+            notes: &self.caller.notes,
         }
     }
 }

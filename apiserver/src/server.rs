@@ -25,7 +25,7 @@ use crate::identity::UserInfo;
 use crate::kubelet_proxy::KubeletProxy;
 use crate::pki::{KeyFile, Pki, PkiError};
 use crate::reader::ObjectReader;
-use crate::registry::{Caller, Registry, WriteOptions};
+use crate::registry::{Caller, Registry, WriteOptions, keep_service_addresses};
 use crate::security::Security;
 
 /// How often Events that are too old are looked for.
@@ -137,6 +137,10 @@ impl ApiServer {
             tokio::spawn(encryption::follow(file, caches, server.stop.clone()));
         }
         tokio::spawn(expire_events(server.front.registry.clone(), server.stop.clone()));
+        tokio::spawn(keep_service_addresses(
+            server.front.registry.clone(),
+            server.stop.clone(),
+        ));
         Ok(server)
     }
 

@@ -26,7 +26,8 @@ mod service_account;
 mod storage_object_in_use;
 mod taint_nodes;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -53,6 +54,52 @@ pub enum Operation {
     Connect,
 }
 
+/// How many characters of warnings an answer carries, and how many of each where they are more; upstream's numbers.
+const WARNINGS: usize = 4096;
+const WARNING: usize = 256;
+
+/// What is said about a request besides yes or no: warnings for the client, annotations for the audit log.
+#[derive(Debug, Default)]
+pub struct Notes {
+    warnings: Mutex<Vec<String>>,
+    annotations: Mutex<BTreeMap<String, String>>,
+}
+
+impl Notes {
+    /// Adds a `Warning` header to the answer, once.
+    pub fn warn(&self, warning: impl Into<String>) {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let warning = warning.into();
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+
+    /// Takes the warnings so far. Where they are too much for an answer's headers, each is cut short and the last are left out.
+    pub fn take_warnings(&self) -> Vec<String> {
+        let mut warnings = std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner));
+        let length = |warning: &String| warning.chars().count();
+        if warnings.iter().map(length).sum::<usize>() > WARNINGS {
+            for warning in &mut warnings {
+                *warning = warning.chars().take(WARNING).collect();
+            }
+            warnings.truncate(WARNINGS / WARNING);
+        }
+        warnings
+    }
+
+    /// Notes something in the audit log. `key` is qualified: `pod-security.kubernetes.io/audit-violations`.
+    pub fn annotate(&self, key: impl Into<String>, value: impl Into<String>) {
+        let mut annotations = self.annotations.lock().unwrap_or_else(PoisonError::into_inner);
+        annotations.insert(key.into(), value.into());
+    }
+
+    /// What is to stand in the audit log.
+    pub fn annotations(&self) -> BTreeMap<String, String> {
+        self.annotations.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// One request on its way to the store.
 #[derive(Debug)]
 pub struct AdmissionRequest<'a> {
@@ -76,6 +123,8 @@ pub struct AdmissionRequest<'a> {
     pub dry_run: bool,
     /// The time of the request.
     pub now: Timestamp,
+    /// Where plugins leave warnings and audit annotations.
+    pub notes: &'a Notes,
 }
 
 impl AdmissionRequest<'_> {

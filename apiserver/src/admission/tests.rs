@@ -103,7 +103,11 @@ fn chain_over(reader: Arc<FakeReader>) -> Admission {
     )
 }
 
-async fn admit_with_permit(chain: &Admission, mut ask: Ask) -> Result<(Value, Permit), ApiError> {
+async fn admit_with_permit(chain: &Admission, ask: Ask) -> Result<(Value, Permit), ApiError> {
+    admit_with_notes(chain, ask, &Notes::default()).await
+}
+
+async fn admit_with_notes(chain: &Admission, mut ask: Ask, notes: &Notes) -> Result<(Value, Permit), ApiError> {
     let resource = timonel_api::resources::all()
         .iter()
         .find(|r| (r.group, r.plural) == ask.resource)
@@ -129,6 +133,7 @@ async fn admit_with_permit(chain: &Admission, mut ask: Ask) -> Result<(Value, Pe
         old: ask.old.as_ref(),
         dry_run: false,
         now: Timestamp::UNIX_EPOCH,
+        notes,
     };
     chain.mutate(&mut request).await?;
     let permit = chain.validate(&request).await?;
@@ -745,6 +750,94 @@ async fn a_namespace_that_enforces_a_standard_takes_only_pods_that_keep_to_it() 
     assert!(
         nonsense.contains("must be one of privileged, baseline, restricted"),
         "{nonsense}"
+    );
+}
+
+#[tokio::test]
+async fn templates_are_warned_of_and_audited_but_never_refused() {
+    let labels = json!({
+        "pod-security.kubernetes.io/enforce": "baseline",
+        "pod-security.kubernetes.io/audit": "restricted",
+        "pod-security.kubernetes.io/audit-version": "v1.20",
+    });
+    let chain = chain(
+        reader()
+            .with("namespaces", json!({"metadata": {"name": "base", "labels": labels}}))
+            .with(
+                "serviceaccounts",
+                json!({"metadata": {"namespace": "base", "name": "default"}}),
+            ),
+    );
+    let spec = json!({"hostPID": true, "containers": [{"name": "c"}]});
+    let deployment = json!({"metadata": {"name": "d", "namespace": "base"}, "spec": {"template": {"spec": spec}}});
+    let notes = Notes::default();
+    drop(
+        admit_with_notes(&chain, create(("apps", "deployments"), deployment), &notes)
+            .await
+            .unwrap(),
+    );
+    assert_eq!(
+        notes.take_warnings(),
+        ["would violate PodSecurity \"baseline:latest\": host namespaces (hostPID=true)"]
+    );
+    let audited = notes.annotations();
+    assert!(
+        audited["pod-security.kubernetes.io/audit-violations"].starts_with(
+            "would violate PodSecurity \"restricted:v1.20\": host namespaces (hostPID=true), allowPrivilege"
+        ),
+        "{audited:?}"
+    );
+    let notes = Notes::default();
+    let pod = create(
+        PODS,
+        json!({"metadata": {"name": "p", "namespace": "base"}, "spec": spec}),
+    );
+    admit_with_notes(&chain, pod, &notes).await.unwrap_err();
+    assert_eq!(notes.take_warnings(), Vec::<String>::new(), "a refusal says it all");
+    assert_eq!(
+        notes.annotations()["pod-security.kubernetes.io/enforce-policy"],
+        "baseline:latest"
+    );
+}
+
+#[tokio::test]
+async fn a_stricter_label_warns_of_the_pods_that_are_there() {
+    let there = |name: &str, spec: Value| json!({"metadata": {"name": name, "namespace": "demo"}, "spec": spec});
+    let chain = chain(
+        reader()
+            .with("pods", there("b", json!({"hostPID": true})))
+            .with("pods", there("a", json!({"hostPID": true})))
+            .with(
+                "pods",
+                there(
+                    "c",
+                    json!({"hostNetwork": true, "containers": [{"ports": [{"hostPort": 1}]}]}),
+                ),
+            )
+            .with("pods", there("fine", json!({}))),
+    );
+    let namespace =
+        |level: &str| json!({"metadata": {"name": "demo", "labels": {"pod-security.kubernetes.io/enforce": level}}});
+    let warned = async |old: Value, new: Value| {
+        let notes = Notes::default();
+        let ask = update(("", "namespaces"), "demo", old, new);
+        drop(admit_with_notes(&chain, ask, &notes).await.unwrap());
+        notes.take_warnings()
+    };
+    let plain = json!({"metadata": {"name": "demo"}});
+    assert_eq!(
+        warned(plain.clone(), namespace("baseline")).await,
+        [
+            "existing pods in namespace \"demo\" violate the new PodSecurity enforce level \"baseline:latest\"",
+            "a (and 1 other pod): host namespaces",
+            "c: host namespaces, hostPort",
+        ]
+    );
+    assert!(warned(namespace("restricted"), namespace("baseline")).await.is_empty());
+    assert!(warned(namespace("baseline"), plain).await.is_empty());
+    assert!(
+        warned(namespace("paranoid"), namespace("paranoid")).await.is_empty(),
+        "it already was nonsense"
     );
 }
 

@@ -70,7 +70,8 @@ pub struct Slot {
 }
 
 impl Slot {
-    fn new(info: &'static ResourceInfo) -> Self {
+    /// A resource without objects; for what is stored, [`Caches`] makes and fills them.
+    pub(crate) fn new(info: &'static ResourceInfo) -> Self {
         let group_resource = info.group_resource();
         Self {
             info,

@@ -283,6 +283,9 @@ impl Front {
             return Err(ApiError::method_not_allowed(resource.group_resource(), info.verb));
         }
         let registry = &self.registry;
+        if let Some(warning) = crate::resources::deprecated_resource(resource) {
+            caller.warn(warning);
+        }
         if let Some(subresource) = subresource.filter(|sub| KubeletProxy::handles(resource.plural, sub.name)) {
             let call = Call {
                 user: &caller.user,
@@ -295,6 +298,15 @@ impl Front {
                 .proxy
                 .serve(&call, &registry.security.authorizer, parts, body)
                 .await;
+        }
+        if subresources::is_component_status(resource) {
+            let target = subresources::component_status_target(resource, &info.name);
+            if info.verb == "get" {
+                let answer = subresources::get_component_status(registry, &target).await?;
+                return Ok(respond::object(style, &target, caller, StatusCode::OK, &answer));
+            }
+            let list = subresources::list_component_statuses(registry, &target, &options::list(info)?).await?;
+            return Ok(respond::list(style, &target, caller, &list));
         }
         if !resource.storage && info.verb == "create" {
             let bytes = body::read(body, registry.config.body_limit).await?;

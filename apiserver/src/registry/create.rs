@@ -129,7 +129,7 @@ impl Registry {
         }
         let allocation = self.allocate(target, &mut value, None).await?;
         let mut errors = meta::validate(target, &value);
-        errors.extend(strategy.validate(&value));
+        errors.extend(strategy.validate_create(&value));
         if !errors.is_empty() {
             return Err(ApiError::invalid(target.qualified_kind(), target.name.as_str(), errors));
         }
@@ -162,8 +162,10 @@ impl Registry {
                 self.caches.catch_up().await?;
                 Ok(Inserted::Taken)
             }
-            Err(StoreError::Conflict { .. }) => {
-                allocation.refuse_if_fixed(&named)?;
+            Err(StoreError::Conflict { key, .. }) => {
+                allocation.refuse_if_fixed(&named, &key)?;
+                // What was chosen by is older than what is there.
+                self.caches.catch_up().await?;
                 Ok(Inserted::Again)
             }
             Err(error) => Err(error.into()),

@@ -21,7 +21,7 @@ mod update;
 mod view;
 mod watch;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -38,10 +38,12 @@ pub(crate) use meta::{static_map as meta_map, time as meta_time};
 pub use options::{
     DeleteOptions, FieldValidation, ListOptions, PatchKind, Preconditions, Propagation, VersionMatch, WriteOptions,
 };
+pub(crate) use services::keep as keep_service_addresses;
 pub(crate) use update::{Change, Scope};
 pub(crate) use view::is_view;
 pub use watch::{Frame, Watcher};
 
+use crate::admission::Notes;
 use crate::cache::{Caches, Object, Slot, encode};
 use crate::config::Config;
 use crate::error::ApiError;
@@ -57,7 +59,8 @@ pub struct Caller {
     pub now: Timestamp,
     /// The field manager where the request names none: the part of the user agent before the slash.
     pub agent: String,
-    warnings: Mutex<Vec<String>>,
+    /// What is said to the client and to the audit log besides the answer.
+    pub notes: Notes,
 }
 
 impl Caller {
@@ -68,22 +71,18 @@ impl Caller {
             user,
             now,
             agent: agent.chars().filter(|c| !c.is_control()).take(128).collect(),
-            warnings: Mutex::default(),
+            notes: Notes::default(),
         }
     }
 
     /// Adds a `Warning` header to the answer.
     pub fn warn(&self, warning: impl Into<String>) {
-        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
-        let warning = warning.into();
-        if !warnings.contains(&warning) {
-            warnings.push(warning);
-        }
+        self.notes.warn(warning);
     }
 
     /// Takes the warnings so far.
     pub fn take_warnings(&self) -> Vec<String> {
-        std::mem::take(&mut *self.warnings.lock().unwrap_or_else(PoisonError::into_inner))
+        self.notes.take_warnings()
     }
 
     fn manager(&self, options: &WriteOptions) -> String {

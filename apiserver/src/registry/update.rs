@@ -248,7 +248,7 @@ impl Registry {
         let _permit = self.admit(target, &act, Some(&mut new)).await?;
         if scope == Scope::Main {
             strategy
-                .warnings(&new)
+                .update_warnings(&new, old)
                 .into_iter()
                 .for_each(|warning| caller.warn(warning));
         }
@@ -284,7 +284,7 @@ impl Registry {
             }
             Err(StoreError::Conflict { key, actual }) => {
                 if key != store_key {
-                    allocation.refuse_if_fixed(target)?;
+                    allocation.refuse_if_fixed(target, &key)?;
                 }
                 if let Some(actual) = actual {
                     self.caches.wait_for(actual.mod_revision).await?;

@@ -7,7 +7,7 @@ use timonel_api::{FieldError, Path, names};
 use super::cells::{age, human_duration, join, name};
 use super::common::immutable;
 use super::strategy::{Column, Context, Strategy};
-use super::value::{at, default_text, each, ensure, has, int, list, remove, set, text, within};
+use super::value::{at, default_text, each, ensure, entries, has, int, list, remove, set, text, within};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
@@ -426,6 +426,14 @@ impl Strategy for RuntimeClasses {
                 .map(|m| FieldError::invalid(&Path::new("handler"), handler, m)),
         );
         errors
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let selector = entries(at(object, "scheduling"), "nodeSelector");
+        let deprecated = selector.filter_map(|(key, _)| super::warnings::node_label(key));
+        deprecated
+            .map(|words| format!("scheduling.nodeSelector: {words}"))
+            .collect()
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {

@@ -5,6 +5,56 @@ use timonel_api::{FieldError, Path, names};
 
 use super::value::{at, entries, has, int, list, text};
 
+/// Adds what is wrong with a value, a sentence each.
+pub(crate) fn wrong(path: &Path, value: &str, sentences: Vec<String>, errors: &mut Vec<FieldError>) {
+    errors.extend(sentences.into_iter().map(|m| FieldError::invalid(path, value, m)));
+}
+
+/// Checks that a field names something: it is there, and can stand in a URL.
+pub(crate) fn reference(object: &Value, field: &str, path: &Path, errors: &mut Vec<FieldError>) {
+    let (value, path) = (text(object, field), path.child(field));
+    if value.is_empty() {
+        errors.push(FieldError::required(&path, ""));
+    } else {
+        wrong(&path, value, names::path_segment(value, false), errors);
+    }
+}
+
+/// Checks an optional field against a list.
+pub(crate) fn any_of(object: &Value, field: &str, supported: &[&str], path: &Path, errors: &mut Vec<FieldError>) {
+    if has(object, field) {
+        let value = text(object, field);
+        if !supported.contains(&value) {
+            errors.push(FieldError::not_supported(&path.child(field), value, supported));
+        }
+    }
+}
+
+/// Checks a number or a percentage, as `maxSurge` and `minAvailable` take it.
+pub(crate) fn int_or_percent(value: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    match value {
+        Value::Number(number) if number.as_i64().is_some_and(|n| n < 0) => {
+            errors.push(FieldError::invalid(path, value.clone(), NOT_NEGATIVE));
+        }
+        Value::String(percent) => wrong(path, percent, names::percent(percent), errors),
+        _ => {}
+    }
+}
+
+/// Whether a value is a percentage over 100.
+pub(crate) fn over_hundred_percent(value: &Value) -> bool {
+    value
+        .as_str()
+        .and_then(|text| text.strip_suffix('%')?.parse::<i64>().ok())
+        .is_some_and(|percent| percent > 100)
+}
+
+/// What is said of a percentage over 100.
+pub(crate) const OVER_HUNDRED: &str = "must not be greater than 100%";
+
+/// What is said of a negative number.
+pub(crate) const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
+
 /// Checks a map of labels.
 pub(crate) fn labels(metadata: &Value, path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
@@ -74,11 +124,7 @@ pub(crate) fn not_negative(object: &Value, fields: &[&str], path: &Path, errors:
         if let Some(value) = int(object, field)
             && value < 0
         {
-            errors.push(FieldError::invalid(
-                &path.child(field),
-                value,
-                "must be greater than or equal to 0",
-            ));
+            errors.push(FieldError::invalid(&path.child(field), value, NOT_NEGATIVE));
         }
     }
 }

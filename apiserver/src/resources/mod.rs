@@ -15,8 +15,11 @@ mod network;
 mod pod;
 pub mod strategy;
 mod value;
+mod warnings;
 
+pub(crate) use network::{SERVICE_CIDR_FINALIZER, adopt_service_cidr, is_ready_service_cidr};
 pub use strategy::{Column, Context, Strategy};
+pub(crate) use warnings::deprecated_resource;
 
 /// A kind without particulars: everything is the trait's default behaviour.
 struct Plain;
@@ -28,6 +31,7 @@ pub fn strategy(resource: &str) -> &'static dyn Strategy {
     match resource {
         "pods" => &pod::Pods,
         "podtemplates" => &pod::PodTemplates,
+        "componentstatuses" => &core::ComponentStatuses,
         "configmaps" => &core::ConfigMaps,
         "endpoints" => &core::Endpoints,
         "events" | "events.events.k8s.io" => &core::Events,

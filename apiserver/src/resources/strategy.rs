@@ -2,8 +2,11 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use timonel_api::FieldError;
+use timonel_api::{FieldError, Path};
 
+use super::pod::template_warnings;
+use super::value::at;
+use super::warnings::pod_name_prefix;
 use crate::identity::UserInfo;
 
 /// What a hook may know beyond the object.
@@ -104,6 +107,11 @@ pub trait Strategy: Send + Sync {
         Vec::new()
     }
 
+    /// Finds what else is wrong with an object that is not there yet. The default is [`Strategy::validate`].
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        self.validate(object)
+    }
+
     /// Finds everything that is wrong with an update. The default validates the new object; kinds add immutable fields.
     fn validate_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
         self.validate(new)
@@ -114,9 +122,25 @@ pub trait Strategy: Send + Sync {
         Vec::new()
     }
 
-    /// Warnings for the client's `Warning` headers.
-    fn warnings(&self, _object: &Value) -> Vec<String> {
-        Vec::new()
+    /// Where a workload keeps its pod template: `["spec", "template"]`. Empty for everything else.
+    fn template(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Warnings for the client that creates an object, for `Warning` headers.
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        workload_warnings(self.template(), object, true)
+    }
+
+    /// Warnings for the client that updates an object. Those of a pod template are told only when something that counts has changed.
+    fn update_warnings(&self, new: &Value, old: &Value) -> Vec<String> {
+        if self.template().is_empty() {
+            return self.warnings(new);
+        }
+        if new["metadata"]["generation"] == old["metadata"]["generation"] {
+            return Vec::new();
+        }
+        workload_warnings(self.template(), new, false)
     }
 
     /// Grace period in seconds that a deletion gets when the request names none; `None` deletes at once. Pods: `spec.terminationGracePeriodSeconds`.
@@ -150,4 +174,24 @@ pub trait Strategy: Send + Sync {
             json!(object["metadata"]["creationTimestamp"]),
         ]
     }
+}
+
+/// Warnings for the pod template at `place`, and for the name that its pods will get theirs from.
+fn workload_warnings(place: &[&str], object: &Value, new: bool) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let (Some(first), template) = (
+        place.first(),
+        place.iter().fold(object, |value, field| at(value, field)),
+    ) else {
+        return warnings;
+    };
+    // A template that is an object of its own, or a ReplicationController's, gives nobody its name.
+    if new && place.len() > 1 && object["kind"] != "ReplicationController" {
+        pod_name_prefix(object, &mut warnings);
+    }
+    let path = place[1..]
+        .iter()
+        .fold(Path::new(first), |path, field| path.child(field));
+    warnings.extend(template_warnings(template, &path));
+    warnings
 }

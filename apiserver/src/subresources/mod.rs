@@ -1,8 +1,9 @@
-//! Subresources that are more than a part of their object, and the kinds that are only created: reviews and bindings.
+//! Subresources that are more than a part of their object, and the kinds that are never stored: reviews, bindings, component statuses.
 //!
 //! [`special`] says which way a request takes; everything else is the generic registry's.
 
 mod binding;
+mod component_status;
 mod eviction;
 mod narrow;
 mod scale;
@@ -16,6 +17,10 @@ use crate::error::ApiError;
 use crate::registry::{Answer, Caller, Registry, Target, WriteOptions, accept_as};
 use crate::security::{Act, Operation};
 
+pub(crate) use component_status::{
+    get as get_component_status, is as is_component_status, list as list_component_statuses,
+    target as component_status_target,
+};
 pub(crate) use narrow::narrow;
 
 /// A success without an object.

@@ -44,6 +44,10 @@ impl Strategy for DaemonSets {
         }
     }
 
+    fn template(&self) -> &'static [&'static str] {
+        &["spec", "template"]
+    }
+
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let (path, spec, mut errors) = (Path::new("spec"), at(object, "spec"), Vec::new());
         workload_selector(spec, "daemonset", &path, &mut errors);

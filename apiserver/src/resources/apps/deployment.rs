@@ -33,6 +33,10 @@ impl Strategy for Deployments {
         });
     }
 
+    fn template(&self) -> &'static [&'static str] {
+        &["spec", "template"]
+    }
+
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let (path, spec, mut errors) = (Path::new("spec"), at(object, "spec"), Vec::new());
         not_negative(

@@ -15,7 +15,7 @@ pub(super) use statefulset::StatefulSets;
 use timonel_api::{FieldError, Path};
 
 use super::cells;
-use super::common;
+use super::common::{self, OVER_HUNDRED, int_or_percent, over_hundred_percent};
 use super::pod;
 use super::value::{at, text};
 
@@ -49,27 +49,6 @@ fn wide_cells(object: &Value) -> [Value; 3] {
     [containers, images, json!(cells::selector(at(spec, "selector")))]
 }
 
-/// A number or a percentage, as `maxSurge` takes it.
-fn int_or_percent(value: &Value, path: &Path, errors: &mut Vec<FieldError>) {
-    match value {
-        Value::Number(number) if number.as_i64().is_some_and(|n| n < 0) => {
-            errors.push(FieldError::invalid(
-                path,
-                value.clone(),
-                "must be greater than or equal to 0",
-            ));
-        }
-        Value::String(percent) => {
-            let digits = percent.strip_suffix('%').unwrap_or("");
-            if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-                let detail = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
-                errors.push(FieldError::invalid(path, percent.as_str(), detail));
-            }
-        }
-        _ => {}
-    }
-}
-
 /// Whether a number or percentage is zero.
 fn is_zero(value: &Value) -> bool {
     match value {
@@ -77,16 +56,6 @@ fn is_zero(value: &Value) -> bool {
         other => other.as_i64().unwrap_or(0) == 0,
     }
 }
-
-/// Whether it is a percentage over 100.
-fn over_hundred_percent(value: &Value) -> bool {
-    value
-        .as_str()
-        .and_then(|text| text.strip_suffix('%')?.parse::<i64>().ok())
-        .is_some_and(|percent| percent > 100)
-}
-
-const OVER_HUNDRED: &str = "must not be greater than 100%";
 
 fn selector_immutable(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     common::immutable(at(new, "spec"), at(old, "spec"), "selector", &Path::new("spec"), errors);

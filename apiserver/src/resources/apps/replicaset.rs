@@ -50,6 +50,10 @@ impl Strategy for ReplicaSets {
         }
     }
 
+    fn template(&self) -> &'static [&'static str] {
+        &["spec", "template"]
+    }
+
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let (path, spec, mut errors) = (Path::new("spec"), at(object, "spec"), Vec::new());
         not_negative(spec, &["replicas", "minReadySeconds"], &path, &mut errors);
@@ -139,6 +143,10 @@ impl Strategy for ReplicationControllers {
         if let Some(status) = ensure(object, "status") {
             default(status, "replicas", 0);
         }
+    }
+
+    fn template(&self) -> &'static [&'static str] {
+        &["spec", "template"]
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {

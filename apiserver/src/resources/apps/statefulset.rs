@@ -8,7 +8,8 @@ use super::super::cells::{age, containers_and_images, name};
 use super::super::common::{not_negative, one_of, workload_selector};
 use super::super::pod;
 use super::super::strategy::{Column, Context, Strategy};
-use super::super::value::{at, default, default_text, each, ensure, int, remove, set, text, within};
+use super::super::value::{at, default, default_text, each, ensure, int, list, remove, set, text, within};
+use super::super::warnings::pod_name_prefix;
 use super::always_running_template;
 
 const FORBIDDEN: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
@@ -21,6 +22,23 @@ const MUTABLE: [&str; 7] = [
     "persistentVolumeClaimRetentionPolicy",
     "minReadySeconds",
 ];
+
+/// Warnings for the template and for the claims that come with it.
+fn spec_warnings(object: &Value) -> Vec<String> {
+    let (path, spec) = (Path::new("spec"), at(object, "spec"));
+    let mut warnings = pod::template_warnings(at(spec, "template"), &path.child("template"));
+    for (index, claim) in list(spec, "volumeClaimTemplates").iter().enumerate() {
+        let path = path.child("volumeClaimTemplates").index(index);
+        warnings.extend(pod::claim_warnings(at(claim, "spec"), &path));
+    }
+    if int(spec, "revisionHistoryLimit").is_some_and(|limit| limit < 0) {
+        warnings.push(
+            "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended"
+                .to_owned(),
+        );
+    }
+    warnings
+}
 
 /// `statefulsets.apps`.
 pub(crate) struct StatefulSets;
@@ -60,6 +78,24 @@ impl Strategy for StatefulSets {
             default(status, "replicas", 0);
             default(status, "availableReplicas", 0);
         }
+    }
+
+    fn template(&self) -> &'static [&'static str] {
+        &["spec", "template"]
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let mut warnings = Vec::new();
+        pod_name_prefix(object, &mut warnings);
+        warnings.extend(spec_warnings(object));
+        warnings
+    }
+
+    fn update_warnings(&self, new: &Value, old: &Value) -> Vec<String> {
+        if at(at(new, "metadata"), "generation") == at(at(old, "metadata"), "generation") {
+            return Vec::new();
+        }
+        spec_warnings(new)
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {

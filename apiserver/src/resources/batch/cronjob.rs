@@ -26,6 +26,10 @@ impl Strategy for CronJobs {
         });
     }
 
+    fn template(&self) -> &'static [&'static str] {
+        &["spec", "jobTemplate", "spec", "template"]
+    }
+
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
         let mut wrong = timonel_api::names::subdomain(name, prefix);
         // The Job's name gets 11 characters more, and 63 is all that a label holds.

@@ -65,6 +65,10 @@ impl Strategy for Jobs {
         });
     }
 
+    fn template(&self) -> &'static [&'static str] {
+        &["spec", "template"]
+    }
+
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let (path, spec) = (Path::new("spec"), at(object, "spec"));
         let mut errors = validate_spec(spec, &path);

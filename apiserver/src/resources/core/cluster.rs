@@ -7,6 +7,7 @@ use timonel_api::{FieldError, Path, names};
 use super::super::cells::{age, name};
 use super::super::strategy::{Column, Context, Strategy};
 use super::super::value::{at, default, default_text, each, ensure, entries, int, list, set, text, within};
+use super::super::warnings as odd;
 
 /// `namespaces`.
 pub(crate) struct Namespaces;
@@ -203,6 +204,27 @@ impl Strategy for Endpoints {
         each(object, "subsets", |subset| {
             each(subset, "ports", |port| default_text(port, "protocol", "TCP"))
         });
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        // What the controller writes came from pods and needs no second look.
+        if text(
+            at(at(object, "metadata"), "labels"),
+            "endpoints.kubernetes.io/managed-by",
+        ) == "endpoint-controller"
+        {
+            return Vec::new();
+        }
+        let mut warnings = Vec::new();
+        for (index, subset) in list(object, "subsets").iter().enumerate() {
+            for field in ["addresses", "notReadyAddresses"] {
+                let path = Path::new("subsets").index(index).child(field);
+                for (index, address) in list(subset, field).iter().enumerate() {
+                    warnings.extend(odd::ip(text(address, "ip"), &path.index(index).child("ip")));
+                }
+            }
+        }
+        warnings
     }
 
     fn columns(&self) -> &'static [Column] {

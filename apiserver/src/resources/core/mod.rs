@@ -1,6 +1,7 @@
 //! The rest of the core group.
 
 mod cluster;
+mod component;
 mod config;
 mod event;
 mod node;
@@ -8,6 +9,7 @@ mod service;
 mod storage;
 
 pub(super) use cluster::{Endpoints, LimitRanges, Namespaces, ResourceQuotas, ServiceAccounts};
+pub(super) use component::ComponentStatuses;
 pub(super) use config::{ConfigMaps, Secrets};
 pub(super) use event::Events;
 pub(super) use node::Nodes;

@@ -8,6 +8,7 @@ use super::super::cells::{age, name};
 use super::super::common;
 use super::super::strategy::{Column, Strategy};
 use super::super::value::{at, default, entries, flag, has, list, text, within};
+use super::super::warnings::cidr;
 
 /// `nodes`.
 pub(crate) struct Nodes;
@@ -49,6 +50,21 @@ impl Strategy for Nodes {
             }
         }
         errors
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let (path, spec, mut warnings) = (Path::new("spec"), at(object, "spec"), Vec::new());
+        if has(spec, "configSource") {
+            warnings.push("spec.configSource: deprecated in v1.22, support removed in v1.24".to_owned());
+        }
+        if !text(spec, "externalID").is_empty() {
+            let words = "spec.externalID: this field is deprecated, and is unused by Kubernetes";
+            warnings.push(words.to_owned());
+        }
+        for (index, range) in list(spec, "podCIDRs").iter().filter_map(Value::as_str).enumerate() {
+            warnings.extend(cidr(range, &path.child("podCIDRs").index(index)));
+        }
+        warnings
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {

@@ -10,6 +10,7 @@ use super::super::cells::{age, labels, name};
 use super::super::common;
 use super::super::strategy::{Column, Strategy};
 use super::super::value::{at, default, default_text, each, ensure, flag, has, int, list, set, text, within};
+use super::super::warnings as odd;
 
 /// `services`.
 pub(crate) struct Services;
@@ -95,6 +96,10 @@ impl Strategy for Services {
         errors
     }
 
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        warnings(object)
+    }
+
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = self.validate(new);
         let (new, old, path) = (at(new, "spec"), at(old, "spec"), Path::new("spec"));
@@ -148,6 +153,53 @@ impl Strategy for Services {
             json!(labels(spec, "selector")),
         ]
     }
+}
+
+fn warnings(service: &Value) -> Vec<String> {
+    let (path, spec, mut warnings) = (Path::new("spec"), at(service, "spec"), Vec::new());
+    let annotations = at(at(service, "metadata"), "annotations");
+    if has(annotations, "service.kubernetes.io/topology-aware-hints") {
+        let words = "annotation service.kubernetes.io/topology-aware-hints is deprecated, please use service.kubernetes.io/topology-mode instead";
+        warnings.push(words.to_owned());
+    }
+    let texts = |field: &str| list(spec, field).iter().filter_map(Value::as_str).enumerate();
+    for (index, address) in texts("clusterIPs").filter(|(_, address)| *address != "None") {
+        warnings.extend(odd::ip(address, &path.child("clusterIPs").index(index)));
+    }
+    let external_name = text(spec, "type") == "ExternalName";
+    let headless = text(spec, "type") == "ClusterIP" && text(spec, "clusterIP") == "None";
+    let (external, balancer) = (list(spec, "externalIPs"), text(spec, "loadBalancerIP"));
+    if headless && !balancer.is_empty() {
+        warnings.push("spec.loadBalancerIP is ignored for headless services".to_owned());
+    }
+    if headless && !external.is_empty() {
+        warnings.push("spec.externalIPs is ignored for headless services".to_owned());
+    }
+    if headless && text(spec, "sessionAffinity") != "None" {
+        warnings.push("spec.SessionAffinity is ignored for headless services".to_owned());
+    }
+    for (index, address) in texts("externalIPs") {
+        warnings.extend(odd::ip(address, &path.child("externalIPs").index(index)));
+    }
+    if !external.is_empty() && !headless && !external_name {
+        warnings.push("spec.externalIPs is deprecated and may no longer be implemented in some clusters".to_owned());
+    }
+    if !balancer.is_empty() {
+        warnings.extend(odd::ip(balancer, &path.child("loadBalancerIP")));
+    }
+    for (index, range) in texts("loadBalancerSourceRanges") {
+        warnings.extend(odd::cidr(range, &path.child("loadBalancerSourceRanges").index(index)));
+    }
+    if external_name && !external.is_empty() {
+        warnings.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
+    }
+    if !external_name && !text(spec, "externalName").is_empty() {
+        warnings.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());
+    }
+    if text(spec, "trafficDistribution") == "PreferClose" {
+        warnings.push("spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"".to_owned());
+    }
+    warnings
 }
 
 fn ports(spec: &Value, path: &Path, errors: &mut Vec<FieldError>) {

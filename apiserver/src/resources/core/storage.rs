@@ -9,6 +9,7 @@ use super::super::common::{immutable, one_of};
 use super::super::pod;
 use super::super::strategy::{Column, Context, Strategy};
 use super::super::value::{at, default, default_text, ensure, flag, has, list, remove, text, within};
+use super::super::warnings as odd;
 
 const MODES: [(&str, &str); 4] = [
     ("ReadWriteOnce", "RWO"),
@@ -50,6 +51,23 @@ fn class_or_unset(spec: &Value, field: &str) -> Value {
     json!(if has(spec, field) { text(spec, field) } else { "<unset>" })
 }
 
+/// Warns of annotations that fields have replaced.
+fn annotation_warnings(object: &Value, annotations: &[(&str, &str)]) -> Vec<String> {
+    let given = at(at(object, "metadata"), "annotations");
+    let used = annotations.iter().filter(|(key, _)| has(given, key));
+    used.map(|(key, words)| format!("metadata.annotations[{key}]: {words}"))
+        .collect()
+}
+
+const OLD_CLASS: (&str, &str) = (
+    "volume.beta.kubernetes.io/storage-class",
+    "deprecated since v1.8; use \"storageClassName\" attribute instead",
+);
+const OLD_OPTIONS: (&str, &str) = (
+    "volume.beta.kubernetes.io/mount-options",
+    "deprecated since v1.31; use \"mountOptions\" attribute instead",
+);
+
 /// `persistentvolumes`.
 pub(crate) struct PersistentVolumes;
 
@@ -70,6 +88,21 @@ impl Strategy for PersistentVolumes {
         if let Some(status) = ensure(object, "status") {
             default_text(status, "phase", "Pending");
         }
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let mut warnings = annotation_warnings(object, &[OLD_CLASS, OLD_OPTIONS]);
+        let (path, spec) = (Path::new("spec"), at(object, "spec"));
+        if text(spec, "persistentVolumeReclaimPolicy") == "Recycle" {
+            warnings.push("spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.".to_owned());
+        }
+        let terms = list(at(at(spec, "nodeAffinity"), "required"), "nodeSelectorTerms");
+        for (index, term) in terms.iter().enumerate() {
+            let path = path.child("nodeAffinity").child("required").child("nodeSelectorTerms");
+            odd::node_selector_term(term, &path.index(index), &mut warnings);
+        }
+        pod::volume_warnings(spec, &path, &mut warnings);
+        warnings
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
@@ -161,6 +194,12 @@ impl Strategy for PersistentVolumeClaims {
         }
     }
 
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let mut warnings = annotation_warnings(object, &[OLD_CLASS]);
+        warnings.extend(pod::claim_warnings(at(object, "spec"), &Path::new("spec")));
+        warnings
+    }
+
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let (path, spec, mut errors) = (Path::new("spec"), at(object, "spec"), Vec::new());
         access_modes(spec, &path, &mut errors);
@@ -249,6 +288,21 @@ impl Strategy for StorageClasses {
     fn default(&self, object: &mut Value) {
         default_text(object, "reclaimPolicy", "Delete");
         default_text(object, "volumeBindingMode", "Immediate");
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (index, topology) in list(object, "allowedTopologies").iter().enumerate() {
+            let path = Path::new("allowedTopologies")
+                .index(index)
+                .child("matchLabelExpressions");
+            for (index, expression) in list(topology, "matchLabelExpressions").iter().enumerate() {
+                if let Some(words) = odd::node_label(text(expression, "key")) {
+                    warnings.push(format!("{}: {words}", path.index(index).child("key")));
+                }
+            }
+        }
+        warnings
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {

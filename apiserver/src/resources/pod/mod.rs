@@ -6,6 +6,7 @@ mod defaults;
 mod template;
 mod update;
 mod volumes;
+mod warnings;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -14,6 +15,9 @@ use timonel_api::{FieldError, Path};
 pub(crate) use self::containers::resources as validate_resources;
 pub(crate) use self::defaults::{claim_spec, template as default_template};
 pub(crate) use self::template::{pod_spec as validate_pod_spec, template as validate_template};
+pub(crate) use self::warnings::{
+    claim_spec as claim_warnings, template as template_warnings, volume_source as volume_warnings,
+};
 use super::strategy::{Column, Context, Strategy};
 use super::value::{at, default, ensure, flag, int, list, set, text};
 
@@ -56,6 +60,15 @@ impl Strategy for Pods {
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         update::pod(new, old)
+    }
+
+    fn warnings(&self, pod: &Value) -> Vec<String> {
+        warnings::pod(pod)
+    }
+
+    /// People seldom update pods, and kubelets often do.
+    fn update_warnings(&self, _new: &Value, _old: &Value) -> Vec<String> {
+        Vec::new()
     }
 
     fn default_grace_period(&self, pod: &Value) -> Option<i64> {
@@ -104,6 +117,10 @@ impl Strategy for PodTemplates {
 
     fn default(&self, object: &mut Value) {
         default_template(object);
+    }
+
+    fn template(&self) -> &'static [&'static str] {
+        &["template"]
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
