@@ -79,7 +79,7 @@ test: test-deps lint build images ## Formatting, lints, all tests, and the lab's
 	@$(MAKE) --no-print-directory test-lab
 
 # Named with the programs, so that cargo unites their features as `build` does, and builds nothing twice.
-SYSTEM := --release -p timonel -p timonctl -p timonel-tests --test tidy --test wire --test simulation --test lab
+SYSTEM := --release -p timonel -p timonctl -p timonel-tests --test tidy --test wire --test conformance --test simulation --test lab
 
 .PHONY: test-lab
 test-lab: test-deps build images ## Tells the lab's stories on three real nodes, in a lab of their own.

@@ -1,0 +1,11 @@
+//! sig-api-machinery.
+
+mod admission_registration;
+mod chunking;
+mod discovery;
+mod field_validation;
+mod flow_control;
+mod garbage_collector;
+mod namespaces;
+mod quota;
+mod watches;

@@ -1,0 +1,5 @@
+//! sig-apps.
+
+mod deployments;
+mod objects;
+mod replica_sets;

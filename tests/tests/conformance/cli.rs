@@ -1,0 +1,241 @@
+//! sig-cli: the real kubectl.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::client::eventually;
+use crate::server::Server;
+
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).expect("JSON")
+}
+
+/// Kubectl, check version v1
+#[test]
+fn kubectl_check_version_v1() {
+    let server = Server::alone();
+    let versions = server.kubectl().run(&["api-versions"]);
+    assert!(versions.lines().any(|line| line == "v1"), "{versions}");
+}
+
+/// Kubectl, cluster info
+#[test]
+fn kubectl_cluster_info() {
+    let server = Server::alone();
+    let said = server.kubectl().run(&["cluster-info"]);
+    assert!(
+        said.contains("Kubernetes control plane") && said.contains("is running at"),
+        "{said}"
+    );
+}
+
+/// Kubectl, version
+#[test]
+fn kubectl_version() {
+    let server = Server::alone();
+    let said = parsed(&server.kubectl().run(&["version", "-o", "json"]));
+    for side in ["clientVersion", "serverVersion"] {
+        for field in [
+            "major",
+            "minor",
+            "gitVersion",
+            "gitCommit",
+            "gitTreeState",
+            "buildDate",
+            "goVersion",
+            "compiler",
+            "platform",
+        ] {
+            assert!(
+                said[side][field].as_str().is_some_and(|text| !text.is_empty()),
+                "{side}.{field}: {said}"
+            );
+        }
+    }
+    let plain = server.kubectl().run(&["version"]);
+    assert!(
+        plain.contains("Client Version:") && plain.contains("Server Version:"),
+        "{plain}"
+    );
+}
+
+const DEPLOYMENT: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: httpd, labels: {app: httpd}}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: httpd}}
+  template:
+    metadata: {labels: {app: httpd}}
+    spec: {containers: [{name: httpd, image: "agnhost:2", ports: [{containerPort: 80}]}]}
+"#;
+
+/// Kubectl, diff Deployment
+#[test]
+fn kubectl_diff_deployment() {
+    let server = Server::alone();
+    let kubectl = server.kubectl();
+    kubectl.run_with(&["create", "-f", "-"], DEPLOYMENT);
+    let declared = server.folder().join("declared.yaml");
+    std::fs::write(&declared, DEPLOYMENT.replace("agnhost:2", "busybox:1")).expect("writable");
+    let output = kubectl.output(&["diff", "-f", &declared.display().to_string()]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "there is a difference: {said}");
+    assert!(
+        said.lines()
+            .any(|line| line.starts_with('-') && line.contains("agnhost:2")),
+        "{said}"
+    );
+    assert!(
+        said.lines()
+            .any(|line| line.starts_with('+') && line.contains("busybox:1")),
+        "{said}"
+    );
+    let image = "jsonpath={.spec.template.spec.containers[0].image}";
+    assert_eq!(
+        kubectl.run(&["get", "deployment", "httpd", "-o", image]),
+        "agnhost:2",
+        "a diff changes nothing"
+    );
+}
+
+const IMAGE: &str = "jsonpath={.spec.containers[*].image}";
+
+/// Kubectl, run pod
+#[test]
+fn kubectl_run_pod() {
+    let server = Server::alone().with_service_account();
+    let kubectl = server.kubectl();
+    kubectl.run(&["run", "e2e-httpd", "--restart=Never", "--image=httpd:2"]);
+    assert_eq!(kubectl.run(&["get", "pod", "e2e-httpd", "-o", IMAGE]), "httpd:2");
+}
+
+/// Kubectl, replace
+#[test]
+fn kubectl_replace() {
+    let server = Server::alone().with_service_account();
+    let kubectl = server.kubectl();
+    kubectl.run(&["run", "e2e-httpd", "--image=httpd:2", "--labels=run=e2e"]);
+    let live = kubectl.run(&["get", "pod", "e2e-httpd", "-o", "json"]);
+    kubectl.run_with(&["replace", "-f", "-"], &live.replace("httpd:2", "busybox:1"));
+    assert_eq!(kubectl.run(&["get", "pod", "e2e-httpd", "-o", IMAGE]), "busybox:1");
+    // What a pod may not change takes a new pod.
+    let mut next = parsed(&kubectl.run(&["get", "pod", "e2e-httpd", "-o", "json"]));
+    let uid = next["metadata"]["uid"].clone();
+    next["spec"]["containers"][0]["image"] = "busybox:2".into();
+    next["spec"]["containers"][0]["command"] = json!(["sleep"]);
+    let refused = kubectl.refused(&["replace", "-f", "-"], &next.to_string());
+    assert!(
+        refused.contains("pod updates may not change fields other than"),
+        "{refused}"
+    );
+    let file = server.folder().join("next.json");
+    std::fs::write(&file, next.to_string()).expect("writable");
+    kubectl.run(&["replace", "--force", "-f", &file.display().to_string()]);
+    let made = parsed(&kubectl.run(&["get", "pod", "e2e-httpd", "-o", "json"]));
+    assert_eq!(made["spec"]["containers"][0]["image"], "busybox:2");
+    assert_ne!(made["metadata"]["uid"], uid);
+}
+
+/// Kubectl, server-side dry-run Pod
+#[test]
+fn kubectl_server_side_dry_run_pod() {
+    let server = Server::alone().with_service_account();
+    let kubectl = server.kubectl();
+    kubectl.run(&["run", "e2e-httpd", "--image=httpd:2", "--labels=run=e2e"]);
+    let patch = r#"{"spec":{"containers":[{"name":"e2e-httpd","image":"busybox:1"}]}}"#;
+    let answered = kubectl.run(&[
+        "patch",
+        "pod",
+        "e2e-httpd",
+        "-p",
+        patch,
+        "--dry-run=server",
+        "-o",
+        IMAGE,
+    ]);
+    assert_eq!(answered, "busybox:1");
+    assert_eq!(kubectl.run(&["get", "pod", "e2e-httpd", "-o", IMAGE]), "httpd:2");
+}
+
+/// Kubectl, label update
+#[test]
+fn kubectl_label_update() {
+    let server = Server::alone().with_service_account();
+    let kubectl = server.kubectl();
+    kubectl.run(&["run", "pause", "--image=pause:3"]);
+    // A kubelet would say so.
+    server
+        .at("v1", "pods")
+        .within("default")
+        .patch("pause/status", json!({"status": {"phase": "Running"}}));
+    kubectl.run(&["label", "pods", "pause", "testing-label=testing-label-value"]);
+    let shown = kubectl.run(&["get", "pod", "pause", "-L", "testing-label"]);
+    assert!(shown.contains("testing-label-value"), "{shown}");
+    let selected = || kubectl.run(&["get", "pod", "-l", "testing-label=testing-label-value", "-o", "name"]);
+    assert_eq!(selected().trim(), "pod/pause");
+    kubectl.run(&["label", "pods", "pause", "testing-label-"]);
+    assert_eq!(selected().trim(), "");
+    let shown = kubectl.run(&["get", "pod", "pause", "-L", "testing-label"]);
+    assert!(!shown.contains("testing-label-value"), "{shown}");
+}
+
+struct Proxy(Child);
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn proxy(mut command: Command) -> Proxy {
+    Proxy(command.stdout(Stdio::piped()).spawn().expect("the proxy starts"))
+}
+
+/// What stands below the headers of the answer to `GET /api/`.
+fn ask(mut stream: impl std::io::Read + std::io::Write) -> Value {
+    stream
+        .write_all(b"GET /api/ HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        .expect("it listens");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("it answers");
+    parsed(text.split_once("\r\n\r\n").expect("headers and a body").1)
+}
+
+fn has_versions(answer: &Value) {
+    let versions = answer["versions"].as_array().expect("versions");
+    assert!(versions.contains(&"v1".into()), "{answer}");
+}
+
+/// Kubectl, proxy port zero
+#[test]
+fn kubectl_proxy_port_zero() {
+    let server = Server::alone();
+    let mut proxy = proxy(server.kubectl().command(&["proxy", "-p", "0", "--disable-filter"]));
+    let mut line = String::new();
+    BufReader::new(proxy.0.stdout.take().expect("piped"))
+        .read_line(&mut line)
+        .expect("it says where it listens");
+    let address = line.trim().rsplit(' ').next().expect("an address");
+    has_versions(&ask(std::net::TcpStream::connect(address).expect("it listens")));
+}
+
+/// Kubectl, proxy socket
+#[test]
+fn kubectl_proxy_socket() {
+    let server = Server::alone();
+    let socket = server.folder().join("socket");
+    let _proxy = proxy(
+        server
+            .kubectl()
+            .command(&["proxy", &format!("--unix-socket={}", socket.display())]),
+    );
+    let stream = eventually("the socket", || {
+        std::os::unix::net::UnixStream::connect(&socket).map_err(|error| error.to_string())
+    });
+    has_versions(&ask(stream));
+}
