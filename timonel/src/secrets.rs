@@ -17,7 +17,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DynamicObject, ListParams, PostParams};
-use kube::core::{ApiResource, ErrorResponse};
+use kube::core::ApiResource;
 use kube::{Api, Client};
 use timonel_apiserver::pki::KeyFile;
 use timonel_client::OsRng;
