@@ -20,4 +20,5 @@ mod watch;
 pub use body::{Body, BoxError, empty, full};
 pub use handler::{Front, Identity};
 pub(crate) use options::delete_options as parse_delete_options;
+pub(crate) use protobuf::decode as decode_protobuf;
 pub use request::RequestInfo;
