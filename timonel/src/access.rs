@@ -182,7 +182,7 @@ mod tests {
     use crate::args::Command;
 
     fn access(flags: &[&str]) -> Result<AccessArgs, clap::Error> {
-        match Command::try_parse_from([&["timonel", "apiserver"], flags].concat())? {
+        match Command::try_parse_from([&["timonel", "apiserver"][..], flags].concat())? {
             Command::Apiserver(args) => Ok(args.access),
             other => panic!("{other:?}"),
         }
