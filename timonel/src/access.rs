@@ -173,3 +173,65 @@ impl AuditArgs {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+    use crate::args::Command;
+
+    fn access(flags: &[&str]) -> Result<AccessArgs, clap::Error> {
+        match Command::try_parse_from([&["timonel", "apiserver"][..], flags].concat())? {
+            Command::Apiserver(args) => Ok(args.access),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn flags_are_understood_as_upstream_means_them() {
+        Command::command().debug_assert();
+        assert!(access(&["--audit-policy-file", "p"]).is_err(), "where to?");
+        assert!(access(&["--audit-log-maxsize", "0"]).is_err());
+        let args = access(&[
+            "--oidc-issuer-url=https://i",
+            "--oidc-client-id=c",
+            "--oidc-username-prefix",
+            "-",
+        ])
+        .unwrap();
+        let oidc = args.oidc.config().unwrap().unwrap();
+        assert_eq!(
+            (oidc.username_prefix.as_str(), oidc.username_claim.as_str()),
+            ("-", "sub")
+        );
+        let wrong = access(&[
+            "--oidc-issuer-url=https://i",
+            "--oidc-client-id=c",
+            "--oidc-required-claim=x",
+        ])
+        .unwrap();
+        assert!(
+            wrong
+                .oidc
+                .config()
+                .unwrap_err()
+                .to_string()
+                .contains("--oidc-required-claim")
+        );
+    }
+
+    #[test]
+    fn tokens_are_issued_for_the_clusters_domain_and_their_keys_are_found_here() {
+        let mut config = Config::default();
+        config.pki.cluster_domain = "example.org".to_owned();
+        access(&[])
+            .unwrap()
+            .apply(&mut config, "https://192.0.2.1:6443")
+            .unwrap();
+        assert_eq!(config.authn.issuer, "https://kubernetes.default.svc.example.org");
+        assert_eq!(config.authn.api_audiences, [config.authn.issuer.clone()]);
+        assert_eq!(config.authn.jwks_uri, "https://192.0.2.1:6443/openid/v1/jwks");
+        assert!(config.audit.is_none() && config.authn.oidc.is_none());
+    }
+}

@@ -22,7 +22,7 @@ use super::tap::{Carrying, Heard, Tapped};
 use super::{Audit, Level, Stage};
 use crate::authn::user_json;
 use crate::authz::{Attributes, Decision};
-use crate::http::{Body, RequestInfo, full};
+use crate::http::{Body, RequestInfo, decode_protobuf, full};
 use crate::identity::UserInfo;
 
 /// Bodies up to this size are logged.
@@ -366,6 +366,8 @@ fn object(media_type: &str, bytes: &[u8]) -> Option<Value> {
         serde_json::from_slice(bytes).ok()
     } else if media_type.ends_with("yaml") {
         timonel_api::decode::yaml(bytes).ok().map(|decoded| decoded.value)
+    } else if media_type == "application/vnd.kubernetes.protobuf" {
+        decode_protobuf(bytes).ok().map(|decoded| decoded.value)
     } else {
         None
     }

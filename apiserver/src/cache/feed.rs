@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures::StreamExt;
 use timonel_api::{ObjectKey, Revision};
@@ -48,7 +49,7 @@ impl Caches {
         };
         let mut filled: BTreeMap<String, Objects> = BTreeMap::new();
         for entry in &page.entries {
-            if let Some((slot, key, object)) = self.object(entry) {
+            if let Some((slot, key, Some(object))) = self.object(entry) {
                 filled
                     .entry(slot.group_resource.clone())
                     .or_default()
@@ -65,6 +66,10 @@ impl Caches {
         tokio::spawn(async move { caches.run(watch, stop).await });
         // Errors mean that the feed ended already, which the first request will be told.
         let _ = self.wait_for(current).await;
+        self.started.store(true, Ordering::Release);
+        for problem in self.ledger.problems() {
+            tracing::error!(problem, "an object cannot be read");
+        }
         Ok(())
     }
 
@@ -157,7 +162,7 @@ impl Caches {
                     self.ledger.forget(store_key);
                     self.locate(store_key).map(|(slot, key)| (slot, key, None))
                 }
-                Some(entry) => self.object(entry).map(|(slot, key, object)| (slot, key, Some(object))),
+                Some(entry) => self.object(entry),
             };
             if let Some((slot, key, object)) = change {
                 let (_, changes) = by_slot
@@ -173,18 +178,23 @@ impl Caches {
         tight
     }
 
-    fn object(&self, entry: &Entry) -> Option<(&Arc<Slot>, ObjectKey, Arc<Object>)> {
+    /// Reads a stored object. One that cannot be read is none: an older version of it must not go on being served.
+    fn object(&self, entry: &Entry) -> Option<(&Arc<Slot>, ObjectKey, Option<Arc<Object>>)> {
         let (slot, key) = self.locate(&entry.key)?;
         let read = self.unseal(entry, slot);
-        if self.transformer.seals(&slot.group_resource) {
+        let sealed = self.transformer.seals(&slot.group_resource);
+        if sealed {
             let problem = read.as_ref().err().map(ToString::to_string);
             self.ledger.note(&entry.key, &entry.value, problem);
         }
         match read {
-            Ok(object) => Some((slot, key, Arc::new(object))),
+            Ok(object) => Some((slot, key, Some(Arc::new(object)))),
             Err(problem) => {
-                tracing::error!(key = %entry.key, %problem, "an object is left out");
-                None
+                // While history is replayed, versions that are superseded by now may need keys that are rightly gone.
+                if !sealed || self.started.load(Ordering::Acquire) {
+                    tracing::error!(key = %entry.key, %problem, "an object cannot be read");
+                }
+                Some((slot, key, None))
             }
         }
     }

@@ -15,6 +15,7 @@ mod resource;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -134,6 +135,8 @@ pub struct Caches {
     applied: watch::Sender<Progress>,
     transformer: Transformer,
     ledger: Ledger,
+    /// The caches show everything that was there at the start.
+    started: AtomicBool,
     store: Arc<dyn Store>,
 }
 
@@ -160,6 +163,7 @@ impl Caches {
             applied: watch::Sender::new(Progress::default()),
             transformer,
             ledger: Ledger::default(),
+            started: AtomicBool::new(false),
             store,
         }
     }

@@ -68,6 +68,11 @@ impl Ledger {
         Some((problem.clone(), 1 + below.count()))
     }
 
+    /// All values that do not open.
+    pub fn problems(&self) -> Vec<String> {
+        self.read().problems.values().cloned().collect()
+    }
+
     /// How many values lie under each key; the empty name stands for those that are not sealed.
     pub fn counts(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();

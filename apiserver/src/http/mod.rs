@@ -24,4 +24,5 @@ pub(crate) use limits::{Delivery, InFlight};
 pub use limits::{HEAD_BYTES, HEAD_FIELDS, Limits};
 pub(crate) use options::delete_options as parse_delete_options;
 pub use options::{InvalidDuration, parse_duration};
+pub(crate) use protobuf::decode as decode_protobuf;
 pub use request::RequestInfo;

@@ -13,7 +13,6 @@ const NOT_BEFORE_LEEWAY: f64 = 300.0;
 ///
 /// *Errors:* the reason in upstream's words where it has any.
 pub(super) fn user(config: &OidcConfig, claims: &Map<String, Value>, now: Timestamp) -> Result<UserInfo, String> {
-    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are far below 2^53")]
     let now = now.as_second() as f64;
     let audiences = texts(claims.get("aud")).unwrap_or_default();
     if !audiences.contains(&config.client_id) {

@@ -127,7 +127,7 @@ const PLAIN_FLAGS: &[&str] = &[
 ];
 
 /// Decodes a protobuf body.
-pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, ApiError> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Decoded, ApiError> {
     let refuse = |why: &str| ApiError::bad_request(format!("the protobuf body cannot be decoded: {why}"));
     let body = bytes.strip_prefix(MAGIC).ok_or_else(|| {
         refuse("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")
