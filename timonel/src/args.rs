@@ -90,6 +90,9 @@ pub struct ApiserverArgs {
     /// The store's engine; fixed once the store exists.
     #[arg(long, value_enum, default_value_t)]
     pub store_engine: StoreEngine,
+    /// For how many seconds history is kept: watches resume, lists continue and old states are read from it.
+    #[arg(long, default_value_t = 7200)]
+    pub history_seconds: u64,
     /// A token with which nodes may join: `[a-z0-9]{6}.[a-z0-9]{16}`.
     #[arg(long, env = "TIMONEL_BOOTSTRAP_TOKEN", hide_env_values = true)]
     pub bootstrap_token: Option<String>,

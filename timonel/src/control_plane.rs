@@ -98,8 +98,9 @@ async fn start(args: &ApiserverArgs, lab_timings: bool) -> anyhow::Result<Bound>
         StoreEngine::Sled => Engine::Sled,
     };
     let folder = args.data_dir.join("store");
-    let opening = folder.clone();
-    let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(EmbeddedConfig::at(opening).engine(engine)))
+    let mut embedded = EmbeddedConfig::at(&folder).engine(engine);
+    embedded.retention.time = Duration::from_secs(args.history_seconds);
+    let store = tokio::task::spawn_blocking(move || EmbeddedStore::open(embedded))
         .await?
         .with_context(|| format!("open the store in {}", folder.display()))?;
     let store = Arc::new(store);

@@ -309,6 +309,10 @@ impl Front {
             return Ok(respond::list(style, &target, caller, &list));
         }
         if !resource.storage && info.verb == "create" {
+            // Nothing says what a review would look like in rows and columns.
+            if style.accepted.shape == Shape::Table {
+                return Err(ApiError::not_acceptable());
+            }
             let bytes = body::read(body, registry.config.body_limit).await?;
             let body = decode_body(&parts.headers, &bytes)?;
             let options = options::write(info, "CreateOptions")?;

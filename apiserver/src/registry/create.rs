@@ -67,8 +67,10 @@ impl Registry {
         fresh_metadata(&mut value, self, caller);
         if strategy.has_status()
             && let Some(object) = value.as_object_mut()
+            && object.remove("status").is_some()
         {
-            object.remove("status");
+            // Some kinds always show a status, if only an empty one.
+            strategy.default(&mut value);
         }
         let context = Context {
             now: caller.now,

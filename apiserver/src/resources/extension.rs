@@ -212,7 +212,11 @@ pub(super) const VOLUME_ATTACHMENTS: Columns = Columns {
             json!(flag(at(object, "status"), "attached")),
         ]
     },
-    default: nothing,
+    default: |object| {
+        if let Some(status) = super::value::ensure(object, "status") {
+            default(status, "attached", false);
+        }
+    },
 };
 
 pub(super) const FLOW_SCHEMAS: Columns = Columns {

@@ -8,12 +8,13 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Endpoints as Object, Pod};
-use kube::api::{Api, PostParams};
+use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use timonel_api::ObjectKey;
 use timonel_client::runner::{Acting as _, Controller, Plan, ReconcileError, Source, Writes};
 
 use crate::backends;
 use crate::context::Context;
+use crate::owner;
 use plan::{Action, Because, Observed, plan};
 
 struct Endpoints {
@@ -49,14 +50,22 @@ impl Controller for Endpoints {
     }
 
     fn keys(&self) -> Vec<ObjectKey> {
-        self.context.caches.services.snapshot().keys().cloned().collect()
+        let caches = &self.context.caches;
+        let (services, endpoints) = (caches.services.snapshot(), caches.endpoints.snapshot());
+        services.keys().chain(endpoints.keys()).cloned().collect()
     }
 
     async fn observe(&self, key: &ObjectKey) -> Result<Option<Observed>, ReconcileError> {
         let caches = &self.context.caches;
-        let service = caches.services.get(key).filter(|service| backends::selects(service));
-        Ok(service.map(|service| Observed {
-            backends: backends::of(&service, &caches.pods.list_in(&key.namespace)),
+        let service = caches.services.get(key);
+        if service.as_ref().is_some_and(|service| !backends::selects(service)) {
+            return Ok(None);
+        }
+        let backends = service
+            .as_ref()
+            .map(|service| backends::of(service, &caches.pods.list_in(&key.namespace)));
+        Ok(Some(Observed {
+            backends: backends.unwrap_or_default(),
             endpoints: caches.endpoints.get(key),
             service,
         }))
@@ -78,6 +87,25 @@ impl Controller for Endpoints {
             let written = match action {
                 Action::Create(endpoints) => api.create(&PostParams::default(), endpoints).await,
                 Action::Replace(endpoints) => api.replace(&key.name, &PostParams::default(), endpoints).await,
+                Action::Delete(endpoints) => {
+                    let params = DeleteParams {
+                        preconditions: Some(Preconditions {
+                            uid: endpoints.metadata.uid.clone(),
+                            resource_version: None,
+                        }),
+                        ..DeleteParams::default()
+                    };
+                    match api.delete(&key.name, &params).await {
+                        Err(kube::Error::Api(status)) if status.code == 404 => continue,
+                        deleted => drop(deleted.acting(|| format!("cannot delete the endpoints of service {key}"))?),
+                    }
+                    writes.deleted(
+                        &self.context.caches.endpoints,
+                        key.clone(),
+                        owner::uid(&endpoints.metadata),
+                    );
+                    continue;
+                }
             };
             let written = written.acting(|| format!("cannot write the endpoints of service {key}"))?;
             writes.wrote(&self.context.caches.endpoints, &written);

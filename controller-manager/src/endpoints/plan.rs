@@ -14,10 +14,10 @@ const HEADLESS: &str = "service.kubernetes.io/headless";
 /// Upstream names no more addresses than this.
 const MOST: usize = 1000;
 
-/// A Service that selects pods, those pods, and its Endpoints.
+/// A Service that selects pods, those pods, and its Endpoints; no Service where it is gone.
 #[derive(Clone, Debug)]
 pub(crate) struct Observed {
-    pub(crate) service: Arc<Service>,
+    pub(crate) service: Option<Arc<Service>>,
     pub(crate) backends: Vec<Backend>,
     pub(crate) endpoints: Option<Arc<Endpoints>>,
 }
@@ -26,18 +26,32 @@ pub(crate) struct Observed {
 pub(crate) enum Action {
     Create(Box<Endpoints>),
     Replace(Box<Endpoints>),
+    Delete(Arc<Endpoints>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Because {
     Missing,
     Differs,
+    ServiceGone,
 }
 
 /// Decides.
 pub(crate) fn plan(observed: &Observed) -> Plan<Action, Because> {
     let mut plan = Plan::nothing();
-    let service = &*observed.service;
+    let Some(service) = observed.service.as_deref() else {
+        // What somebody else made without a Service is none of ours.
+        let ours = |endpoints: &&Arc<Endpoints>| {
+            let labels = endpoints.metadata.labels.iter().flatten();
+            labels
+                .map(|(key, value)| (key.as_str(), value.as_str()))
+                .any(|label| label == MANAGED_BY)
+        };
+        if let Some(endpoints) = observed.endpoints.as_ref().filter(ours) {
+            plan.act(Action::Delete(Arc::clone(endpoints)), Because::ServiceGone);
+        }
+        return plan;
+    };
     if service.metadata.deletion_timestamp.is_some() {
         return plan;
     }
@@ -46,7 +60,7 @@ pub(crate) fn plan(observed: &Observed) -> Plan<Action, Because> {
     if service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref()) == Some("None") {
         labels.insert(HEADLESS.into(), String::new());
     }
-    let subsets = subsets(observed);
+    let subsets = subsets(service, &observed.backends);
     match &observed.endpoints {
         None => {
             let endpoints = Endpoints {
@@ -74,17 +88,15 @@ pub(crate) fn plan(observed: &Observed) -> Plan<Action, Because> {
     plan
 }
 
-fn subsets(observed: &Observed) -> Vec<EndpointSubset> {
-    let family = observed
-        .service
+fn subsets(service: &Service, backends: &[Backend]) -> Vec<EndpointSubset> {
+    let family = service
         .spec
         .as_ref()
         .and_then(|spec| spec.ip_families.as_ref()?.first().cloned());
     let family = family.unwrap_or_else(|| "IPv4".into());
     let mut groups: BTreeMap<Vec<Port>, (Vec<EndpointAddress>, Vec<EndpointAddress>)> = BTreeMap::new();
     // Unlike slices, Endpoints do not name pods that are leaving.
-    for backend in observed
-        .backends
+    for backend in backends
         .iter()
         .filter(|backend| !backend.terminating || backend.ready)
         .take(MOST)
@@ -92,7 +104,7 @@ fn subsets(observed: &Observed) -> Vec<EndpointSubset> {
         let Some(ip) = backend.address(&family) else { continue };
         let address = EndpointAddress {
             ip,
-            hostname: backend.hostname(&observed.service),
+            hostname: backend.hostname(service),
             node_name: backend.node(),
             target_ref: Some(backend.reference()),
         };

@@ -217,6 +217,7 @@ impl Controller for GarbageCollector {
                 key,
                 uid: owner::uid(&object.metadata).to_owned(),
                 blocks: reference.block_owner_deletion.unwrap_or(false),
+                waits: plan::state_of(&object.metadata) == OwnerState::Waiting,
                 owners: references.clone(),
             })
         });

@@ -41,6 +41,8 @@ pub(crate) struct Dependent {
     pub(crate) uid: String,
     /// Whether a deletion in the foreground waits for it.
     pub(crate) blocks: bool,
+    /// Whether it is being deleted itself and waits for its own dependents.
+    pub(crate) waits: bool,
     pub(crate) owners: Vec<OwnerReference>,
 }
 
@@ -64,6 +66,7 @@ pub(crate) enum Action {
 pub(crate) enum Because {
     NoOwnerLeft,
     OwnerWaitsForIt,
+    InACircle,
     SomeOwnersGone,
     DependentsGone,
     DependentsLetGo,
@@ -110,6 +113,19 @@ pub(crate) fn plan(observed: &Observed) -> Plan<Action, Because> {
     }
     let waited_for = observed.owners.iter().any(|(_, state)| *state == OwnerState::Waiting);
     if waited_for && !observed.dependents.is_empty() {
+        // Its owner waits for it, and so would it for a dependent that waits: one of them has to stop blocking. This may also hit a line of
+        // three that is no circle, as it does upstream; there it costs the order of their ends.
+        let blocking = |owner: &OwnerReference| owner.block_owner_deletion == Some(true);
+        if observed.dependents.iter().any(|dependent| dependent.waits)
+            && observed.owners.iter().any(|(o, _)| blocking(o))
+        {
+            let unblocked = observed.owners.iter().map(|(owner, _)| OwnerReference {
+                block_owner_deletion: Some(false),
+                ..owner.clone()
+            });
+            plan.act(Action::SetOwners(unblocked.collect()), Because::InACircle);
+            return plan;
+        }
         plan.act(Action::Delete(PropagationPolicy::Foreground), Because::OwnerWaitsForIt);
         return plan;
     }

@@ -86,11 +86,31 @@ fn a_foreground_deletion_waits_for_dependents_that_block_it() {
         key: ObjectKey::new("/pods/default", "a"),
         uid: "a".into(),
         blocks: true,
+        waits: false,
         owners: vec![],
     }];
     assert!(plan(&observed).is_empty());
     observed.dependents[0].blocks = false;
     assert_eq!(plan(&observed).actions, [Action::SetFinalizers(vec![])]);
+}
+
+#[test]
+fn a_circle_is_opened_before_it_is_deleted() {
+    let mut observed = owned_by(&[OwnerState::Waiting]);
+    observed.owners[0].0.block_owner_deletion = Some(true);
+    observed.dependents = vec![Dependent {
+        key: ObjectKey::new("/pods/default", "a"),
+        uid: "a".into(),
+        blocks: true,
+        waits: true,
+        owners: vec![],
+    }];
+    let [Action::SetOwners(owners)] = plan(&observed).actions.try_into().unwrap() else {
+        panic!("it must stop blocking its owner");
+    };
+    assert_eq!(owners[0].block_owner_deletion, Some(false));
+    observed.owners = vec![(owners[0].clone(), OwnerState::Waiting)];
+    assert_eq!(plan(&observed).actions, [Action::Delete(PropagationPolicy::Foreground)]);
 }
 
 #[test]

@@ -4,12 +4,13 @@
 
 mod plan;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
@@ -24,6 +25,7 @@ use plan::{Action, Because, Observed, no_execute, plan};
 struct TaintEviction {
     context: Context,
     recorder: Recorder,
+    seen: Mutex<BTreeMap<ObjectKey, (Vec<Taint>, Timestamp)>>,
 }
 
 /// Runs the controller.
@@ -31,12 +33,32 @@ pub(crate) fn start(context: Context) -> BoxFuture<'static, ()> {
     let controller = TaintEviction {
         recorder: context.recorder("taint-eviction-controller"),
         context: context.clone(),
+        seen: Mutex::default(),
     };
     Box::pin(context.run(controller, 8))
 }
 
 fn node_of(pod: &Pod) -> Option<&str> {
     pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())
+}
+
+impl TaintEviction {
+    /// Remembers a node's taints, and tells since when they are as they are.
+    fn noticed(&self, node: &ObjectKey, taints: &[Taint]) -> Timestamp {
+        let now = self.context.clock.now();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match seen.get(node) {
+            Some((known, since)) if known == taints => *since,
+            _ if taints.is_empty() => {
+                seen.remove(node);
+                now
+            }
+            _ => {
+                seen.insert(node.clone(), (taints.to_vec(), now));
+                now
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -75,11 +97,13 @@ impl Controller for TaintEviction {
     async fn observe(&self, key: &ObjectKey) -> Result<Option<Observed>, ReconcileError> {
         let caches = &self.context.caches;
         let Some(node) = caches.nodes.get(key).filter(|node| !no_execute(node).is_empty()) else {
+            self.noticed(key, &[]);
             return Ok(None);
         };
         let here = |pod: &Arc<Pod>| node_of(pod) == Some(key.name.as_str());
         let pods = caches.pods.list().into_iter().filter(here).collect();
-        Ok(Some(Observed { node, pods }))
+        let noticed = self.noticed(key, &no_execute(&node));
+        Ok(Some(Observed { node, noticed, pods }))
     }
 
     fn plan(&self, observed: &Observed, now: Timestamp) -> Plan<Action, Because> {

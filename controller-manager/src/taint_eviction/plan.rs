@@ -14,6 +14,8 @@ use crate::owner;
 #[derive(Clone, Debug)]
 pub(crate) struct Observed {
     pub(crate) node: Arc<Node>,
+    /// When these taints were first seen, for those that do not say themselves since when they are there.
+    pub(crate) noticed: Timestamp,
     pub(crate) pods: Vec<Arc<Pod>>,
 }
 
@@ -46,10 +48,11 @@ pub(crate) fn plan(observed: &Observed, now: Timestamp) -> Plan<Action, Because>
     if taints.is_empty() {
         return plan;
     }
-    // Upstream counts from when it noticed the taints; the latest of their own times is the same, but survives a restart.
+    // Upstream counts from when it noticed the taints; the latest of their own times is the same, but survives a restart. Those that
+    // people put there have none.
     let since = taints
         .iter()
-        .filter_map(|taint| Some(taint.time_added.as_ref()?.0))
+        .map(|taint| taint.time_added.as_ref().map_or(observed.noticed, |time| time.0))
         .max()
         .unwrap_or(now);
     for pod in &observed.pods {
@@ -121,6 +124,7 @@ mod tests {
         };
         Observed {
             node: Arc::new(serde_json::from_value(node).unwrap()),
+            noticed: at(0),
             pods: vec![
                 pod("bare", json!([])),
                 pod("patient", tolerates(Some(300))),
@@ -134,6 +138,17 @@ mod tests {
             .iter()
             .map(|Action::Evict(pod)| owner::name(&pod.metadata))
             .collect()
+    }
+
+    #[test]
+    fn a_taint_without_a_time_counts_from_when_it_was_noticed() {
+        let mut seen = observed();
+        let node = Arc::make_mut(&mut seen.node);
+        for taint in node.spec.iter_mut().flat_map(|spec| spec.taints.iter_mut().flatten()) {
+            taint.time_added = None;
+        }
+        assert_eq!(evicted(&plan(&seen, at(299))), ["bare"]);
+        assert_eq!(evicted(&plan(&seen, at(300))), ["bare", "patient"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod columns;
 mod containers;
 mod defaults;
+mod sysctls;
 mod template;
 mod update;
 mod volumes;

@@ -44,6 +44,7 @@ pub(crate) fn pod_spec(spec: &Value, path: &Path) -> Vec<FieldError> {
         }
     }
     policies(spec, path, &mut errors);
+    super::sysctls::validate(at(spec, "securityContext"), &path.child("securityContext"), &mut errors);
     names_and_numbers(spec, path, &mut errors);
     for (index, toleration) in list(spec, "tolerations").iter().enumerate() {
         self::toleration(toleration, &path.child("tolerations").index(index), &mut errors);
