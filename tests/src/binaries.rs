@@ -121,6 +121,15 @@ impl Tool {
         out.into_owned()
     }
 
+    /// Runs something that must work, with text on standard input, and returns what it printed to standard error.
+    #[track_caller]
+    pub fn warned(&self, args: &[&str], input: &str) -> String {
+        let output = self.with_input(args, input);
+        let err = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{args:?} failed:\n{err}");
+        err
+    }
+
     fn with_input(&self, args: &[&str], input: &str) -> Output {
         let mut child = self
             .command(args)

@@ -2,7 +2,8 @@
 //!
 //! Upstream writes the new usage into the quota's status before it lets the object in. Here usage is counted from the objects themselves
 //! while a lock on the namespace is held, and the lock is held until the write has been answered ([`Permit`]), by which time every
-//! reader sees the object: so no two requests ever count the same free place. Namespaces without quotas take no lock.
+//! reader sees the object: so no two requests ever count the same free place. A request that is given up while its write is under way
+//! leaves the lock to the write (`Registry::commit_with`). Namespaces without quotas take no lock.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +19,7 @@ use crate::error::ApiError;
 #[derive(Debug, Default)]
 #[must_use = "keep it until the write is answered"]
 pub struct Permit {
-    _namespace: Option<OwnedMutexGuard<()>>,
+    namespace: Option<OwnedMutexGuard<()>>,
 }
 
 type Amounts = BTreeMap<String, Quantity>;
@@ -26,6 +27,13 @@ type Amounts = BTreeMap<String, Quantity>;
 #[derive(Default)]
 pub(super) struct ResourceQuota {
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Permit {
+    /// Whether anything is held.
+    pub(crate) fn holds(&self) -> bool {
+        self.namespace.is_some()
+    }
 }
 
 impl ResourceQuota {
@@ -62,9 +70,7 @@ impl ResourceQuota {
         }
         let guard = self.lock(request.namespace).lock_owned().await;
         check(request, context)?;
-        Ok(Permit {
-            _namespace: Some(guard),
-        })
+        Ok(Permit { namespace: Some(guard) })
     }
 }
 
@@ -80,13 +86,13 @@ fn check(request: &AdmissionRequest<'_>, context: &Context) -> Result<(), ApiErr
         }
         let name = text(&quota["metadata"]["name"]);
         let hard = amounts(&quota["spec"]["hard"]);
-        let missing: Vec<&str> = hard
+        let missing: Vec<String> = hard
             .keys()
-            .filter(|key| must_be_given(&resource, key) && !after.contains_key(*key))
-            .map(String::as_str)
+            .filter(|_| resource == "pods")
+            .filter_map(|key| not_given(new, key))
             .collect();
         if !missing.is_empty() {
-            return Err(request.forbidden(format!("failed quota: {name}: must specify {}", missing.join(","))));
+            return Err(request.forbidden(format!("failed quota: {name}: must specify {}", missing.join("; "))));
         }
         let mut asked: Amounts = BTreeMap::new();
         for (key, amount) in &after {
@@ -254,18 +260,26 @@ fn pod_usage(pod: &Value, usage: &mut Amounts) {
     }
 }
 
-/// A quota on these makes every pod say how much it wants.
-fn must_be_given(resource: &str, key: &str) -> bool {
-    resource == "pods"
-        && [
-            "cpu",
-            "memory",
-            "requests.cpu",
-            "requests.memory",
-            "limits.cpu",
-            "limits.memory",
-        ]
-        .contains(&key)
+/// A quota on these makes every container say how much it wants, unless the pod says it for all. Says which do not.
+fn not_given(pod: &Value, key: &str) -> Option<String> {
+    let (list, resource) = key.split_once('.').unwrap_or(("requests", key));
+    if !["requests", "limits"].contains(&list) || !["cpu", "memory"].contains(&resource) {
+        return None;
+    }
+    let given = |holder: &Value| !holder["resources"][list][resource].is_null();
+    let spec = &pod["spec"];
+    if given(spec) {
+        return None;
+    }
+    let containers = ["containers", "initContainers"]
+        .iter()
+        .flat_map(|list| items(&spec[*list]));
+    let mut silent: Vec<&str> = containers
+        .filter(|container| !given(container))
+        .map(|container| text(&container["name"]))
+        .collect();
+    silent.sort_unstable();
+    (!silent.is_empty()).then(|| format!("{key} for: {}", silent.join(",")))
 }
 
 fn in_scope(quota: &Value, resource: &str, object: &Value) -> bool {
@@ -274,8 +288,16 @@ fn in_scope(quota: &Value, resource: &str, object: &Value) -> bool {
     if scopes.is_empty() && expressions.is_empty() {
         return true;
     }
-    if resource != "pods" {
-        // Scopes other than a volume attributes class are about pods; such a quota counts nothing else.
+    if !["pods", "persistentvolumeclaims"].contains(&resource) {
+        // Scopes are about pods, and one is about claims; such a quota counts nothing else.
+        return false;
+    }
+    let of_claims = resource == "persistentvolumeclaims";
+    let about_claims = |scope: &Value| scope == "VolumeAttributesClass";
+    let mut named = scopes
+        .iter()
+        .chain(expressions.iter().map(|expression| &expression["scopeName"]));
+    if named.any(|scope| about_claims(scope) != of_claims) {
         return false;
     }
     scopes
@@ -313,8 +335,11 @@ fn scope_matches(scope: &str, operator: &str, values: &[Value], pod: &Value) -> 
                 .chain(preferred)
                 .any(|term| !items(&term["namespaces"]).is_empty() || term["namespaceSelector"].is_object())
         }),
-        "PriorityClass" => {
-            let class = text(&spec["priorityClassName"]);
+        "PriorityClass" | "VolumeAttributesClass" => {
+            let class = match scope {
+                "PriorityClass" => text(&spec["priorityClassName"]),
+                _ => text(&spec["volumeAttributesClassName"]),
+            };
             let listed = values.iter().any(|value| value == class);
             match operator {
                 "In" => listed,

@@ -645,7 +645,7 @@ async fn a_quota_refuses_what_would_exceed_it() {
     );
     assert_eq!(
         refusal(&chain, create(PODS, plain_pod())).await,
-        "pods \"p\" is forbidden: failed quota: q: must specify requests.cpu"
+        "pods \"p\" is forbidden: failed quota: q: must specify requests.cpu for: c"
     );
 }
 
@@ -672,6 +672,36 @@ async fn a_quota_is_exact_when_many_ask_at_once() {
             .count(),
         3
     );
+}
+
+#[tokio::test]
+async fn a_quota_about_classes_counts_only_their_pods_and_claims() {
+    let select = |name: &str, scope: &str, values: Value, hard: Value| {
+        json!({"metadata": {"name": name, "namespace": "demo"}, "spec": {"hard": hard, "scopeSelector": {"matchExpressions": [
+            {"scopeName": scope, "operator": "In", "values": values}]}}})
+    };
+    let high = select("high", "PriorityClass", json!(["high"]), json!({"pods": "0"}));
+    let fast = json!({"persistentvolumeclaims": "0"});
+    let fast = select("fast", "VolumeAttributesClass", json!(["fast"]), fast);
+    let chain = chain(reader().with("resourcequotas", high).with("resourcequotas", fast).with(
+        "priorityclasses.scheduling.k8s.io",
+        json!({"metadata": {"name": "high"}, "value": 5}),
+    ));
+    admit(&chain, create(PODS, plain_pod())).await.unwrap();
+    let mut high = plain_pod();
+    high["spec"]["priorityClassName"] = json!("high");
+    let words = refusal(&chain, create(PODS, high)).await;
+    assert!(words.contains("exceeded quota: high, requested: pods=1"), "{words}");
+    let claim = |class: Value| {
+        let spec = json!({"volumeAttributesClassName": class, "resources": {"requests": {"storage": "1Gi"}}});
+        create(
+            ("", "persistentvolumeclaims"),
+            json!({"metadata": {"name": "c", "namespace": "demo"}, "spec": spec}),
+        )
+    };
+    admit(&chain, claim(Value::Null)).await.unwrap();
+    let words = refusal(&chain, claim(json!("fast"))).await;
+    assert!(words.contains("exceeded quota: fast"), "{words}");
 }
 
 #[tokio::test]

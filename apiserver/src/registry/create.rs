@@ -141,7 +141,7 @@ impl Registry {
         if named.slot.cache.get(&key).is_some() {
             return Ok(Inserted::Taken);
         }
-        let _permit = self.admit(&named, &act, Some(&mut value)).await?;
+        let permit = self.admit(&named, &act, Some(&mut value)).await?;
         strategy
             .warnings(&value)
             .into_iter()
@@ -155,7 +155,7 @@ impl Registry {
         };
         txn.guards.extend(allocation.guards.iter().cloned());
         txn.ops.extend(allocation.ops.iter().cloned());
-        match self.commit(txn).await {
+        match self.commit_with(txn, permit).await {
             Ok(revision) => {
                 let object = Self::written(&named, &bytes, revision)?;
                 Ok(Inserted::Done(view::outward(&named, object)))

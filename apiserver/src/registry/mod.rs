@@ -43,7 +43,7 @@ pub(crate) use update::{Change, Scope};
 pub(crate) use view::is_view;
 pub use watch::{Frame, Watcher};
 
-use crate::admission::Notes;
+use crate::admission::{Notes, Permit};
 use crate::cache::{Caches, Object, Slot, encode};
 use crate::config::Config;
 use crate::error::ApiError;
@@ -242,6 +242,22 @@ impl Registry {
         // A feed that has ended is not the write's fault: it is durable.
         let _ = self.caches.wait_for(revision).await;
         Ok(revision)
+    }
+
+    /// Commits what a permit was given for. A write that has begun keeps the permit until the caches show it, even when whoever asked
+    /// for it has gone: until then nobody else may count on the place that it takes.
+    async fn commit_with(&self, txn: Txn, permit: Permit) -> Result<Revision, StoreError> {
+        if !permit.holds() {
+            return self.commit(txn).await;
+        }
+        let caches = self.caches.clone();
+        let write = tokio::spawn(async move {
+            let revision = caches.store().commit(txn).await?;
+            let _ = caches.wait_for(revision).await;
+            drop(permit);
+            Ok(revision)
+        });
+        write.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Turns a value into its key, its JSON and what the store is to hold.

@@ -245,7 +245,7 @@ impl Registry {
         if !errors.is_empty() {
             return Err(ApiError::invalid(target.qualified_kind(), name, errors));
         }
-        let _permit = self.admit(target, &act, Some(&mut new)).await?;
+        let permit = self.admit(target, &act, Some(&mut new)).await?;
         if scope == Scope::Main {
             strategy
                 .update_warnings(&new, old)
@@ -277,7 +277,7 @@ impl Registry {
             txn.guards.extend(allocation.guards.iter().cloned());
             txn.ops.extend(allocation.ops.iter().cloned());
         }
-        match self.commit(txn).await {
+        match self.commit_with(txn, permit).await {
             Ok(revision) => {
                 let object = Self::written(target, &bytes, revision)?;
                 Ok(Some(view::outward(target, object)))

@@ -324,6 +324,11 @@ impl Strategy for Leases {
             ));
         }
         super::common::not_negative(spec, &["leaseTransitions"], &path, &mut errors);
+        if !text(spec, "preferredHolder").is_empty() && text(spec, "strategy").is_empty() {
+            let detail = "may only be specified if `strategy` is defined";
+            let holder = text(spec, "preferredHolder");
+            errors.push(FieldError::invalid(&path.child("preferredHolder"), holder, detail));
+        }
         errors
     }
 
@@ -425,6 +430,19 @@ impl Strategy for RuntimeClasses {
                 .into_iter()
                 .map(|m| FieldError::invalid(&Path::new("handler"), handler, m)),
         );
+        let path = Path::new("overhead").child("podFixed");
+        for (resource, amount) in entries(at(object, "overhead"), "podFixed") {
+            let amount = amount.as_str().unwrap_or_default();
+            let negative = timonel_api::quantity::Quantity::parse(amount).is_ok_and(|amount| amount.sign() < 0);
+            if negative {
+                let detail = super::common::NOT_NEGATIVE;
+                errors.push(FieldError::invalid(&path.key(resource), amount, detail));
+            }
+        }
+        let path = Path::new("scheduling").child("nodeSelector");
+        for (key, value) in entries(at(object, "scheduling"), "nodeSelector") {
+            super::common::label(key, value.as_str().unwrap_or_default(), &path, &mut errors);
+        }
         errors
     }
 

@@ -177,7 +177,8 @@ pub(crate) fn workload_selector(spec: &Value, noun: &str, path: &Path, errors: &
     }
 }
 
-fn matches(selector: &Value, labels: &Value) -> bool {
+/// Whether a `metav1.LabelSelector` selects what has these labels.
+pub(crate) fn matches(selector: &Value, labels: &Value) -> bool {
     let equal = entries(selector, "matchLabels").all(|(key, value)| labels.get(key) == Some(value));
     equal
         && list(selector, "matchExpressions").iter().all(|requirement| {

@@ -81,6 +81,11 @@ pub fn strategy(resource: &str) -> &'static dyn Strategy {
         "flowschemas.flowcontrol.apiserver.k8s.io" => &extension::FLOW_SCHEMAS,
         "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io" => &extension::PRIORITY_LEVELS,
         "apiservices.apiregistration.k8s.io" => &extension::API_SERVICES,
+        "customresourcedefinitions.apiextensions.k8s.io" => &extension::CustomResourceDefinitions,
+        "volumeattributesclasses.storage.k8s.io" => &extension::VolumeAttributesClasses,
+        "resourceclaims.resource.k8s.io" => &extension::ResourceClaims,
+        "resourceslices.resource.k8s.io" => &extension::ResourceSlices,
+        "resourceclaimtemplates.resource.k8s.io" | "deviceclasses.resource.k8s.io" => &extension::Aged,
         _ => &Plain,
     }
 }

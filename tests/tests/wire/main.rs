@@ -1,5 +1,6 @@
 //! The wire: the real server binary on a free port, driven by the real kubectl and by timonctl. No nodes, no controllers.
 
+mod admission;
 mod durability;
 mod objects;
 mod security;

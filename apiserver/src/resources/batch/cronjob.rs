@@ -7,7 +7,7 @@ use timonel_api::{FieldError, Path};
 use super::super::cells::{age, containers_and_images, name, selector, since};
 use super::super::common::{not_negative, one_of};
 use super::super::strategy::{Column, Strategy};
-use super::super::value::{at, default, default_text, flag, list, text, within};
+use super::super::value::{at, default, default_text, flag, has, list, text, within};
 use super::job;
 
 /// `cronjobs.batch`.
@@ -50,13 +50,17 @@ impl Strategy for CronJobs {
         } else if let Err(detail) = check_schedule(schedule) {
             errors.push(FieldError::invalid(&path.child("schedule"), schedule, detail));
         }
-        let zone = text(spec, "timeZone");
-        if !zone.is_empty() && jiff::tz::TimeZone::get(zone).is_err() {
-            errors.push(FieldError::invalid(
-                &path.child("timeZone"),
-                zone,
-                format!("unknown time zone {zone}"),
-            ));
+        if has(spec, "timeZone") {
+            let zone = text(spec, "timeZone");
+            let detail = match zone {
+                "" => Some("timeZone must be nil or non-empty string".to_owned()),
+                _ if zone.eq_ignore_ascii_case("Local") => Some(
+                    "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones".to_owned(),
+                ),
+                _ if jiff::tz::TimeZone::get(zone).is_err() => Some(format!("unknown time zone {zone}")),
+                _ => None,
+            };
+            errors.extend(detail.map(|detail| FieldError::invalid(&path.child("timeZone"), zone, detail)));
         }
         one_of(
             spec,

@@ -2,13 +2,15 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use timonel_api::{FieldError, Path};
+use timonel_api::{FieldError, Path, names};
 
 use super::super::cells::{age, condition, containers_and_images, human_duration, name, selector};
-use super::super::common::{immutable, not_negative, one_of};
+use super::super::common::{any_of, immutable, label_selector, matches, not_negative, one_of, wrong};
 use super::super::pod;
 use super::super::strategy::{Column, Context, Strategy};
 use super::super::value::{at, default, default_text, ensure, flag, has, int, set, text, within};
+use super::super::warnings::pod_name_prefix;
+use super::policy;
 
 /// `jobs.batch`.
 pub(crate) struct Jobs;
@@ -72,8 +74,16 @@ impl Strategy for Jobs {
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let (path, spec) = (Path::new("spec"), at(object, "spec"));
         let mut errors = validate_spec(spec, &path);
-        if at(spec, "selector").is_null() {
+        let (selector, labels) = (at(spec, "selector"), at(at(at(spec, "template"), "metadata"), "labels"));
+        if selector.is_null() {
             errors.push(FieldError::required(&path.child("selector"), ""));
+        } else {
+            label_selector(selector, &path.child("selector"), &mut errors);
+            if !matches(selector, labels) {
+                let path = path.child("template").child("metadata").child("labels");
+                let detail = "`selector` does not match template `labels`";
+                errors.push(FieldError::invalid(&path, labels.clone(), detail));
+            }
         }
         errors
     }
@@ -88,6 +98,7 @@ impl Strategy for Jobs {
             "completionMode",
             "podFailurePolicy",
             "backoffLimitPerIndex",
+            "successPolicy",
             "managedBy",
         ] {
             let elastic = field == "completions"
@@ -101,6 +112,20 @@ impl Strategy for Jobs {
             immutable(new_spec, old_spec, "template", &path, &mut errors);
         }
         errors
+    }
+
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let mut warnings = Vec::new();
+        pod_name_prefix(object, &mut warnings);
+        warnings.extend(spec_warnings(at(object, "spec"), &Path::new("spec")));
+        warnings
+    }
+
+    fn update_warnings(&self, new: &Value, old: &Value) -> Vec<String> {
+        if at(at(new, "metadata"), "generation") == at(at(old, "metadata"), "generation") {
+            return Vec::new();
+        }
+        spec_warnings(at(new, "spec"), &Path::new("spec"))
     }
 
     fn selectable_fields(&self, object: &Value) -> Vec<(&'static str, String)> {
@@ -139,6 +164,19 @@ impl Strategy for Jobs {
     }
 }
 
+/// Warnings for a Job's spec, also inside a CronJob.
+pub(super) fn spec_warnings(spec: &Value, path: &Path) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let above = |field: &str, limit: i64| int(spec, field).is_some_and(|number| number > limit);
+    let indexed = text(spec, "completionMode") == "Indexed";
+    if indexed && above("completions", 100_000) && above("parallelism", 10_000) {
+        let words = "In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail";
+        warnings.push(words.to_owned());
+    }
+    warnings.extend(pod::template_warnings(at(spec, "template"), &path.child("template")));
+    warnings
+}
+
 /// Checks a Job's spec, also inside a CronJob.
 pub(super) fn validate_spec(spec: &Value, path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
@@ -149,6 +187,7 @@ pub(super) fn validate_spec(spec: &Value, path: &Path) -> Vec<FieldError> {
         "backoffLimit",
         "ttlSecondsAfterFinished",
         "backoffLimitPerIndex",
+        "maxFailedIndexes",
     ];
     not_negative(spec, &numbers, path, &mut errors);
     one_of(spec, "completionMode", &["Indexed", "NonIndexed"], path, &mut errors);
@@ -158,12 +197,39 @@ pub(super) fn validate_spec(spec: &Value, path: &Path) -> Vec<FieldError> {
             "when completion mode is Indexed",
         ));
     }
+    if has(spec, "maxFailedIndexes") && !has(spec, "backoffLimitPerIndex") {
+        let detail = "when maxFailedIndexes is specified";
+        errors.push(FieldError::required(&path.child("backoffLimitPerIndex"), detail));
+    }
+    if has(spec, "managedBy") {
+        let (manager, path) = (text(spec, "managedBy"), path.child("managedBy"));
+        wrong(&path, manager, names::domain_prefixed_path(manager), &mut errors);
+        if manager.len() > names::LABEL_MAX {
+            errors.push(FieldError::too_long(&path, names::LABEL_MAX));
+        }
+    }
+    policy::indexes(spec, path, &mut errors);
+    policy::failure(spec, path, &mut errors);
+    if has(spec, "successPolicy") {
+        policy::success(spec, path, &mut errors);
+    }
+    let with_policy = has(spec, "podFailurePolicy");
+    let replacements: &[&str] = if with_policy {
+        &["Failed"]
+    } else {
+        &["Failed", "TerminatingOrFailed"]
+    };
+    any_of(spec, "podReplacementPolicy", replacements, path, &mut errors);
     let template = path.child("template");
     errors.extend(pod::validate_template(at(spec, "template"), &template));
-    let policy = text(at(at(spec, "template"), "spec"), "restartPolicy");
-    if !["OnFailure", "Never"].contains(&policy) {
+    let restart = text(at(at(spec, "template"), "spec"), "restartPolicy");
+    if !["OnFailure", "Never"].contains(&restart) {
         let path = template.child("spec").child("restartPolicy");
         errors.push(FieldError::required(&path, "valid values: \"OnFailure\", \"Never\""));
+    } else if with_policy && restart != "Never" {
+        let path = template.child("spec").child("restartPolicy");
+        let detail = "only \"Never\" is supported when podFailurePolicy is specified";
+        errors.push(FieldError::invalid(&path, restart, detail));
     }
     errors
 }

@@ -2,6 +2,7 @@
 
 mod cronjob;
 mod job;
+mod policy;
 
 pub(super) use cronjob::CronJobs;
 pub(super) use job::Jobs;

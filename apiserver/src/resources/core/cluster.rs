@@ -1,8 +1,8 @@
-//! Namespaces, service accounts, quotas, limit ranges, endpoints.
+//! Namespaces, service accounts, limit ranges, endpoints.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use timonel_api::{FieldError, Path, names};
+use timonel_api::{Path, names};
 
 use super::super::cells::{age, name};
 use super::super::strategy::{Column, Context, Strategy};
@@ -89,62 +89,6 @@ impl Strategy for ServiceAccounts {
 
     fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
         vec![name(object), json!(list(object, "secrets").len()), age(object, now)]
-    }
-}
-
-/// `resourcequotas`.
-pub(crate) struct ResourceQuotas;
-
-impl Strategy for ResourceQuotas {
-    fn has_generation(&self) -> bool {
-        false
-    }
-
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        for (resource, amount) in entries(at(object, "spec"), "hard") {
-            let path = Path::new("spec").child("hard").key(resource);
-            let written = amount.as_str().map_or_else(|| amount.to_string(), str::to_owned);
-            match written.parse::<timonel_api::quantity::Quantity>() {
-                Ok(amount) if amount >= timonel_api::quantity::Quantity::default() => {}
-                _ => errors.push(FieldError::invalid(
-                    &path,
-                    written,
-                    "must be greater than or equal to 0",
-                )),
-            }
-        }
-        errors
-    }
-
-    fn columns(&self) -> &'static [Column] {
-        const COLUMNS: &[Column] = &[
-            Column::name(),
-            Column::new("Request"),
-            Column::new("Limit"),
-            Column::new("Age"),
-        ];
-        COLUMNS
-    }
-
-    fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
-        let status = at(object, "status");
-        let column = |limits: bool| {
-            let mut parts: Vec<String> = entries(status, "hard")
-                .filter(|(resource, _)| resource.starts_with("limits.") == limits)
-                .map(|(resource, hard)| {
-                    let used = at(at(status, "used"), resource);
-                    format!(
-                        "{resource}: {}/{}",
-                        used.as_str().unwrap_or("0"),
-                        hard.as_str().unwrap_or("")
-                    )
-                })
-                .collect();
-            parts.sort();
-            json!(parts.join(", "))
-        };
-        vec![name(object), column(false), column(true), age(object, now)]
     }
 }
 

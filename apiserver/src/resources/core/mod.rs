@@ -5,13 +5,15 @@ mod component;
 mod config;
 mod event;
 mod node;
+mod quota;
 mod service;
 mod storage;
 
-pub(super) use cluster::{Endpoints, LimitRanges, Namespaces, ResourceQuotas, ServiceAccounts};
+pub(super) use cluster::{Endpoints, LimitRanges, Namespaces, ServiceAccounts};
 pub(super) use component::ComponentStatuses;
 pub(super) use config::{ConfigMaps, Secrets};
 pub(super) use event::Events;
 pub(super) use node::Nodes;
+pub(super) use quota::ResourceQuotas;
 pub(super) use service::Services;
 pub(super) use storage::{PersistentVolumeClaims, PersistentVolumes, StorageClasses};

@@ -4,6 +4,7 @@ mod addresses;
 mod autoscaler;
 mod budget;
 mod ingress;
+mod metrics;
 mod policy;
 mod slices;
 

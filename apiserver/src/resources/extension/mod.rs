@@ -2,12 +2,21 @@
 //!
 //! They are stored and served; what acts on them stands in the README's list.
 
+mod definition;
+mod devices;
+mod rules;
+mod webhooks;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use timonel_api::FieldError;
 
 use super::cells::{age, name};
 use super::strategy::{Column, Strategy};
 use super::value::{at, default, default_text, each, flag, int, list, text, within};
+
+pub(super) use definition::CustomResourceDefinitions;
+pub(super) use devices::{Aged, ResourceClaims, ResourceSlices, VolumeAttributesClasses};
 
 /// A kind whose rows are the name, some cells read straight from the object, and the age.
 pub(super) struct Columns {
@@ -19,6 +28,8 @@ pub(super) struct Columns {
     pub(super) cells: fn(&Value) -> Vec<Value>,
     /// The defaults.
     pub(super) default: fn(&mut Value),
+    /// What is wrong with an object.
+    pub(super) validate: fn(&Value) -> Vec<FieldError>,
 }
 
 impl Strategy for Columns {
@@ -28,6 +39,10 @@ impl Strategy for Columns {
 
     fn default(&self, object: &mut Value) {
         (self.default)(object);
+    }
+
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        (self.validate)(object)
     }
 
     fn columns(&self) -> &'static [Column] {
@@ -44,7 +59,11 @@ impl Strategy for Columns {
 
 fn nothing(_: &mut Value) {}
 
-fn webhooks(object: &mut Value) {
+fn anything(_: &Value) -> Vec<FieldError> {
+    Vec::new()
+}
+
+fn default_webhooks(object: &mut Value) {
     each(object, "webhooks", |webhook| {
         default_text(webhook, "failurePolicy", "Fail");
         default_text(webhook, "matchPolicy", "Equivalent");
@@ -58,8 +77,8 @@ fn webhooks(object: &mut Value) {
     });
 }
 
-fn mutating(object: &mut Value) {
-    webhooks(object);
+fn default_mutating(object: &mut Value) {
+    default_webhooks(object);
     each(object, "webhooks", |webhook| {
         default_text(webhook, "reinvocationPolicy", "Never")
     });
@@ -75,13 +94,15 @@ pub(super) const MUTATING_WEBHOOKS: Columns = Columns {
     status: false,
     columns: WEBHOOKS,
     cells: webhook_count,
-    default: mutating,
+    default: default_mutating,
+    validate: webhooks::mutating,
 };
 pub(super) const VALIDATING_WEBHOOKS: Columns = Columns {
     status: false,
     columns: WEBHOOKS,
     cells: webhook_count,
-    default: webhooks,
+    default: default_webhooks,
+    validate: webhooks::validating,
 };
 
 fn admission_policy(object: &mut Value) {
@@ -115,6 +136,7 @@ pub(super) const VALIDATING_POLICIES: Columns = Columns {
         vec![json!(list(spec, "validations").len()), json!(shown)]
     },
     default: admission_policy,
+    validate: anything,
 };
 
 pub(super) const POLICY_BINDINGS: Columns = Columns {
@@ -136,6 +158,7 @@ pub(super) const POLICY_BINDINGS: Columns = Columns {
         vec![json!(text(spec, "policyName")), json!(shown)]
     },
     default: nothing,
+    validate: rules::policy_binding,
 };
 
 pub(super) const CSI_DRIVERS: Columns = Columns {
@@ -184,6 +207,7 @@ pub(super) const CSI_DRIVERS: Columns = Columns {
             }
         });
     },
+    validate: rules::csi_driver,
 };
 
 pub(super) const CSI_NODES: Columns = Columns {
@@ -191,6 +215,7 @@ pub(super) const CSI_NODES: Columns = Columns {
     columns: &[Column::name(), Column::integer("Drivers"), Column::new("Age")],
     cells: |object| vec![json!(list(at(object, "spec"), "drivers").len())],
     default: nothing,
+    validate: rules::csi_node,
 };
 
 pub(super) const VOLUME_ATTACHMENTS: Columns = Columns {
@@ -212,85 +237,4 @@ pub(super) const VOLUME_ATTACHMENTS: Columns = Columns {
             json!(flag(at(object, "status"), "attached")),
         ]
     },
-    default: |object| {
-        if let Some(status) = super::value::ensure(object, "status") {
-            default(status, "attached", false);
-        }
-    },
-};
-
-pub(super) const FLOW_SCHEMAS: Columns = Columns {
-    status: true,
-    columns: &[
-        Column::name(),
-        Column::new("PriorityLevel"),
-        Column::integer("MatchingPrecedence"),
-        Column::new("DistinguisherMethod"),
-        Column::new("Age"),
-    ],
-    cells: |object| {
-        let spec = at(object, "spec");
-        let method = text(at(spec, "distinguisherMethod"), "type");
-        vec![
-            json!(text(at(spec, "priorityLevelConfiguration"), "name")),
-            json!(int(spec, "matchingPrecedence").unwrap_or(0)),
-            json!(if method.is_empty() { "<none>" } else { method }),
-        ]
-    },
-    default: |object| within(object, "spec", |spec| default(spec, "matchingPrecedence", 1000)),
-};
-
-pub(super) const PRIORITY_LEVELS: Columns = Columns {
-    status: true,
-    columns: &[
-        Column::name(),
-        Column::new("Type"),
-        Column::new("NominalConcurrencyShares"),
-        Column::new("Age"),
-    ],
-    cells: |object| {
-        let spec = at(object, "spec");
-        let shares = int(at(spec, "limited"), "nominalConcurrencyShares");
-        vec![
-            json!(text(spec, "type")),
-            json!(shares.map_or("<none>".to_owned(), |n| n.to_string())),
-        ]
-    },
-    default: |object| {
-        within(object, "spec", |spec| {
-            within(spec, "limited", |limited| {
-                default(limited, "nominalConcurrencyShares", 30);
-                default(limited, "lendablePercent", 0);
-                within(limited, "limitResponse", |response| {
-                    within(response, "queuing", |queuing| {
-                        for (field, value) in [("queues", 64), ("handSize", 8), ("queueLengthLimit", 50)] {
-                            default(queuing, field, value);
-                        }
-                    });
-                });
-            });
-        });
-    },
-};
-
-pub(super) const API_SERVICES: Columns = Columns {
-    status: true,
-    columns: &[
-        Column::name(),
-        Column::new("Service"),
-        Column::new("Available"),
-        Column::new("Age"),
-    ],
-    cells: |object| {
-        let service = at(at(object, "spec"), "service");
-        let shown = if service.is_null() {
-            "Local".to_owned()
-        } else {
-            format!("{}/{}", text(service, "namespace"), text(service, "name"))
-        };
-        let available =
-            super::cells::condition(object, "Available").map_or("Unknown", |condition| text(condition, "status"));
-        vec![json!(shown), json!(available)]
-    },
-    default: nothing,
-};
+    validate: rules::volume_attachment,

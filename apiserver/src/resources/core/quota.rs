@@ -1,0 +1,253 @@
+//! Resource quotas: which amounts and scopes they may name. What they hold back is `admission::resource_quota`.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use timonel_api::quantity::Quantity;
+use timonel_api::{FieldError, Path, names};
+
+use super::super::cells::{age, name};
+use super::super::common::{NOT_NEGATIVE, wrong};
+use super::super::strategy::{Column, Strategy};
+use super::super::value::{at, entries, list, text};
+
+/// `resourcequotas`.
+pub(crate) struct ResourceQuotas;
+
+impl Strategy for ResourceQuotas {
+    fn has_generation(&self) -> bool {
+        false
+    }
+
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        let (path, spec, mut errors) = (Path::new("spec"), at(object, "spec"), Vec::new());
+        amounts(spec, "hard", &path, &mut errors);
+        scopes(spec, &path, &mut errors);
+        selector(spec, &path, &mut errors);
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = self.validate(new);
+        let set = |object: &Value| -> BTreeSet<String> {
+            let scopes = list(at(object, "spec"), "scopes").iter();
+            scopes.filter_map(Value::as_str).map(str::to_owned).collect()
+        };
+        if set(new) != set(old) {
+            let scopes = at(at(new, "spec"), "scopes").clone();
+            let path = Path::new("spec").child("scopes");
+            errors.push(FieldError::invalid(&path, scopes, "field is immutable"));
+        }
+        errors
+    }
+
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        let (path, mut errors) = (Path::new("status"), Vec::new());
+        amounts(at(new, "status"), "hard", &path, &mut errors);
+        amounts(at(new, "status"), "used", &path, &mut errors);
+        errors
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        const COLUMNS: &[Column] = &[
+            Column::name(),
+            Column::new("Request"),
+            Column::new("Limit"),
+            Column::new("Age"),
+        ];
+        COLUMNS
+    }
+
+    fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        let status = at(object, "status");
+        let column = |limits: bool| {
+            let mut parts: Vec<String> = entries(status, "hard")
+                .filter(|(resource, _)| resource.starts_with("limits.") == limits)
+                .map(|(resource, hard)| {
+                    let used = at(at(status, "used"), resource);
+                    format!(
+                        "{resource}: {}/{}",
+                        used.as_str().unwrap_or("0"),
+                        hard.as_str().unwrap_or("")
+                    )
+                })
+                .collect();
+            parts.sort();
+            json!(parts.join(", "))
+        };
+        vec![name(object), column(false), column(true), age(object, now)]
+    }
+}
+
+/// What is counted in whole objects.
+const COUNTS: [&str; 9] = [
+    "pods",
+    "services",
+    "replicationcontrollers",
+    "resourcequotas",
+    "secrets",
+    "configmaps",
+    "persistentvolumeclaims",
+    "services.nodeports",
+    "services.loadbalancers",
+];
+
+/// What pods ask for and scopes apply to.
+const COMPUTE: [&str; 6] = [
+    "cpu",
+    "memory",
+    "requests.cpu",
+    "requests.memory",
+    "limits.cpu",
+    "limits.memory",
+];
+
+fn is_standard(resource: &str) -> bool {
+    let others = [
+        "ephemeral-storage",
+        "requests.ephemeral-storage",
+        "limits.ephemeral-storage",
+        "requests.storage",
+    ];
+    COUNTS.contains(&resource)
+        || COMPUTE.contains(&resource)
+        || others.contains(&resource)
+        || resource.starts_with("hugepages-")
+        || resource.starts_with("requests.hugepages-")
+}
+
+fn amounts(object: &Value, field: &str, path: &Path, errors: &mut Vec<FieldError>) {
+    for (resource, amount) in entries(object, field) {
+        let path = path.child(field).key(resource);
+        wrong(&path, resource, names::qualified_name(resource), errors);
+        if !resource.contains('/') && !is_standard(resource) {
+            errors.push(FieldError::invalid(
+                &path,
+                resource,
+                "must be a standard resource for quotas",
+            ));
+        }
+        let written = amount.as_str().map_or_else(|| amount.to_string(), str::to_owned);
+        match written.parse::<Quantity>() {
+            Ok(amount) if amount >= Quantity::default() => {
+                if COUNTS.contains(&resource) && amount.millis() % 1000 != 0 {
+                    errors.push(FieldError::invalid(&path, written, "must be an integer"));
+                }
+            }
+            _ => errors.push(FieldError::invalid(&path, written, NOT_NEGATIVE)),
+        }
+    }
+}
+
+const UNSUPPORTED: &str = "unsupported scope applied to resource";
+
+/// Whether a scope says anything about a resource; `None` where there is no such scope.
+fn applies(scope: &str, resource: &str) -> Option<bool> {
+    let of_pods = resource == "pods" || COMPUTE.contains(&resource);
+    Some(match scope {
+        "BestEffort" => resource == "pods",
+        "NotBestEffort" | "Terminating" | "NotTerminating" | "PriorityClass" | "CrossNamespacePodAffinity" => of_pods,
+        "VolumeAttributesClass" => ["persistentvolumeclaims", "requests.storage"].contains(&resource),
+        _ => return None,
+    })
+}
+
+fn scopes(spec: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let (scopes, path) = (list(spec, "scopes"), path.child("scopes"));
+    let mut refuse = |detail: &str| errors.push(FieldError::invalid(&path, scopes.to_vec(), detail));
+    for scope in scopes.iter().filter_map(Value::as_str) {
+        if applies(scope, "pods").is_none() {
+            refuse("unsupported scope");
+        }
+        for (resource, _) in entries(spec, "hard") {
+            if is_standard(resource) && applies(scope, resource) != Some(true) {
+                refuse(UNSUPPORTED);
+            }
+        }
+    }
+    for pair in [["BestEffort", "NotBestEffort"], ["Terminating", "NotTerminating"]] {
+        if pair.iter().all(|scope| scopes.iter().any(|given| given == scope)) {
+            refuse("conflicting scopes");
+        }
+    }
+}
+
+const ONLY_EXISTS: &str = "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
+
+fn selector(spec: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let selector = at(spec, "scopeSelector");
+    let path = path.child("scopeSelector").child("matchExpressions");
+    for (index, expression) in list(selector, "matchExpressions").iter().enumerate() {
+        let (path, scope) = (path.index(index), text(expression, "scopeName"));
+        if applies(scope, "pods").is_none() {
+            let path = path.child("scopeName");
+            errors.push(FieldError::invalid(&path, scope, "unsupported scope"));
+        }
+        for (resource, _) in entries(spec, "hard") {
+            if is_standard(resource) && applies(scope, resource) != Some(true) {
+                errors.push(FieldError::invalid(&path, selector.clone(), UNSUPPORTED));
+            }
+        }
+        let (operator, values) = (text(expression, "operator"), list(expression, "values"));
+        if !["PriorityClass", "VolumeAttributesClass"].contains(&scope) && operator != "Exists" {
+            errors.push(FieldError::invalid(&path.child("operator"), operator, ONLY_EXISTS));
+        }
+        match operator {
+            "In" | "NotIn" if values.is_empty() => errors.push(FieldError::required(
+                &path.child("values"),
+                "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector",
+            )),
+            "Exists" | "DoesNotExist" if !values.is_empty() => errors.push(FieldError::invalid(
+                &path.child("values"),
+                values.to_vec(),
+                "must be no value when `operator` is 'Exists' or 'DoesNotExist' for scope selector",
+            )),
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            other => errors.push(FieldError::invalid(
+                &path.child("operator"),
+                other,
+                "not a valid selector operator",
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(spec: Value) -> Vec<String> {
+        let errors = ResourceQuotas.validate(&json!({"spec": spec}));
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn scopes_must_say_something_about_what_is_counted() {
+        let hard = json!({"pods": "1", "requests.cpu": "1", "count/deployments.apps": "2", "example.com/gpu": "1"});
+        assert_eq!(
+            said(json!({"hard": hard, "scopes": ["NotBestEffort", "Terminating"]})),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            said(json!({"hard": {"cpu": "1"}, "scopes": ["BestEffort"]})),
+            ["spec.scopes: Invalid value: [\"BestEffort\"]: unsupported scope applied to resource"]
+        );
+        assert_eq!(
+            said(json!({"hard": {"pods": "0.5", "shoes": "-1"}, "scopes": ["BestEffort", "NotBestEffort"]})),
+            [
+                "spec.hard[pods]: Invalid value: \"0.5\": must be an integer",
+                "spec.hard[shoes]: Invalid value: \"shoes\": must be a standard resource for quotas",
+                "spec.hard[shoes]: Invalid value: \"-1\": must be greater than or equal to 0",
+                "spec.scopes: Invalid value: [\"BestEffort\",\"NotBestEffort\"]: conflicting scopes",
+            ]
+        );
+        let expression = json!({"scopeName": "PriorityClass", "operator": "In"});
+        assert_eq!(
+            said(json!({"hard": {"pods": "1"}, "scopeSelector": {"matchExpressions": [expression]}})),
+            [
+                "spec.scopeSelector.matchExpressions[0].values: Required value: must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"
+            ]
+        );
+    }
+}
