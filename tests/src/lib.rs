@@ -10,5 +10,5 @@ pub mod binaries;
 pub mod eventually;
 pub mod sim;
 
-pub use binaries::{Tool, kubectl, timonctl, timonel};
+pub use binaries::{Tool, kubectl, node, python, timonctl, timonel};
 pub use eventually::eventually;

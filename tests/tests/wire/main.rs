@@ -1,6 +1,8 @@
 //! The wire: the real server binary on a free port, driven by the real kubectl and by timonctl. No nodes, no controllers.
 
+mod clients;
 mod durability;
+mod kubectl;
 mod objects;
 mod server;
 mod surface;
