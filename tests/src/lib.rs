@@ -3,6 +3,7 @@
 //! ```text
 //! tests/lab/       three nodes on real containerd, driven by kubectl and timonctl     (make test-lab)
 //! tests/wire.rs    the real server binary on a free port, driven by kubectl and timonctl
+//! tests/hostile/   input that means harm, against the real server
 //! tests/simulation.rs   every component in one process on a paused clock, with faults and a seed
 //! ```
 

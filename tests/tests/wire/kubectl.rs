@@ -225,9 +225,9 @@ fn diff_shows_what_apply_would_change_and_changes_nothing() {
     kubectl.run_with(&["apply", "-f", "-"], POD);
     kubectl.run_with(&["diff", "-f", "-"], POD);
     let changed = POD.replace("one:1", "one:2");
-    for side in ["--server-side=false", "--server-side=true"] {
+    for side in [&["diff"][..], &["diff", "--server-side", "--force-conflicts"]] {
         let mut child = kubectl
-            .command(&["diff", side, "--force-conflicts=true", "-f", "-"])
+            .command(&[side, &["-f", "-"]].concat())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -241,12 +241,12 @@ fn diff_shows_what_apply_would_change_and_changes_nothing() {
         assert_eq!(
             output.status.code(),
             Some(1),
-            "{side}: {said}{}",
+            "{side:?}: {said}{}",
             String::from_utf8_lossy(&output.stderr)
         );
         assert!(
             said.contains("-  - image: one:1") && said.contains("+  - image: one:2"),
-            "{side}: {said}"
+            "{side:?}: {said}"
         );
     }
     let image = kubectl.run(&["get", "pod", "one", "-o", "jsonpath={.spec.containers[0].image}"]);
@@ -337,11 +337,12 @@ fn events_are_listed_by_object_and_watched() {
     let server = server_for_pods();
     let kubectl = &server.kubectl;
     kubectl.run_with(&["create", "-f", "-"], POD);
+    let uid = kubectl.run(&["get", "pod", "one", "-o", "jsonpath={.metadata.uid}"]);
     let event = |name: &str, pod: &str| {
         format!(
             r#"{{"apiVersion":"v1","kind":"Event","metadata":{{"name":"{name}","namespace":"default"}},"type":"Warning","reason":"Strange",
                 "message":"about {name}","lastTimestamp":"2026-01-01T00:00:00Z",
-                "involvedObject":{{"apiVersion":"v1","kind":"Pod","name":"{pod}","namespace":"default"}}}}"#
+                "involvedObject":{{"apiVersion":"v1","kind":"Pod","name":"{pod}","namespace":"default","uid":"{uid}"}}}}"#
         )
     };
     kubectl.run_with(&["create", "-f", "-"], &event("first", "one"));
