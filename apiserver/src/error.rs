@@ -171,6 +171,9 @@ pub enum ApiError {
     NotImplemented(String),
 }
 
+/// So many field errors are told. Upstream tells all; a hundred thousand wrong keys would be answered with forty megabytes.
+const MAX_FIELD_ERRORS: usize = 1000;
+
 fn forbidden_message(resource: &str, name: &str, reason: &str) -> String {
     match (resource, name) {
         ("", _) => format!("forbidden: {reason}"),
@@ -253,7 +256,9 @@ impl ApiError {
     }
 
     /// The object is not valid. `kind` is `Pod`, `Deployment.apps`.
-    pub fn invalid(kind: impl Into<String>, name: impl Into<String>, errors: Vec<FieldError>) -> Self {
+    /// Of very many errors the first are told.
+    pub fn invalid(kind: impl Into<String>, name: impl Into<String>, mut errors: Vec<FieldError>) -> Self {
+        errors.truncate(MAX_FIELD_ERRORS);
         Self::Invalid {
             kind: kind.into(),
             name: name.into(),

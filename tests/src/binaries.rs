@@ -29,6 +29,22 @@ pub fn timonctl(kubeconfig: &Path) -> Tool {
     Tool::new(found("TIMONCTL", workspace().join("target/release/timonctl"))).kubeconfig(kubeconfig)
 }
 
+/// The Python of `.venv`, in which the Python clients are installed. `$PYTHON` names another.
+pub fn python() -> Tool {
+    Tool::new(found("PYTHON", workspace().join(".venv/bin/python")))
+}
+
+/// Node.js of the system, and the folder in which `make test` installs the JavaScript client. `$NODE` names another program.
+pub fn node() -> (Tool, PathBuf) {
+    let modules = workspace().join(".venv/node/node_modules");
+    assert!(
+        modules.exists(),
+        "{} is not there; `make test` installs it",
+        modules.display()
+    );
+    (Tool::new(found("NODE", PathBuf::from("/usr/bin/node"))), modules)
+}
+
 /// The binary under test. `$TIMONEL` names another.
 pub fn timonel() -> Tool {
     Tool::new(found("TIMONEL", workspace().join("target/release/timonel")))

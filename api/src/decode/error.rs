@@ -18,6 +18,12 @@ pub enum DecodeError {
         /// What is allowed.
         limit: usize,
     },
+    /// More values than [`super::MAX_VALUES`].
+    #[error("the document holds more than {limit} values")]
+    TooMany {
+        /// What is allowed.
+        limit: usize,
+    },
     /// Nested deeper than [`super::MAX_DEPTH`].
     #[error("exceeded max depth of {limit}")]
     TooDeep {

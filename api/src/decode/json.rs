@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::{DecodeError, Decoded, MAX_BYTES, MAX_DEPTH, Place, note};
+use super::{DecodeError, Decoded, MAX_BYTES, MAX_DEPTH, MAX_VALUES, Place, note};
 
 /// Decodes one JSON document.
 ///
@@ -16,21 +16,22 @@ pub fn json(bytes: &[u8]) -> Result<Decoded, DecodeError> {
         return Err(DecodeError::TooLarge { limit: MAX_BYTES });
     }
     let mut duplicates = Vec::new();
-    let mut too_deep = false;
+    let mut refused = None;
+    let mut values = 0;
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let node = Node {
         place: Place::Root,
         depth: 0,
         duplicates: &mut duplicates,
-        too_deep: &mut too_deep,
+        values: &mut values,
+        refused: &mut refused,
     };
     let result = node
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value));
     match result {
         Ok(value) => Ok(Decoded { value, duplicates }),
-        Err(_) if too_deep => Err(DecodeError::TooDeep { limit: MAX_DEPTH }),
-        Err(error) => Err(DecodeError::Json(error.to_string())),
+        Err(error) => Err(refused.unwrap_or_else(|| DecodeError::Json(error.to_string()))),
     }
 }
 
@@ -38,14 +39,16 @@ struct Node<'a> {
     place: Place<'a>,
     depth: usize,
     duplicates: &'a mut Vec<String>,
-    too_deep: &'a mut bool,
+    values: &'a mut usize,
+    /// Why decoding was broken off, where that was not for the JSON's sake.
+    refused: &'a mut Option<DecodeError>,
 }
 
 impl Node<'_> {
     fn deeper<E: Error>(&mut self) -> Result<(), E> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            *self.too_deep = true;
+            *self.refused = Some(DecodeError::TooDeep { limit: MAX_DEPTH });
             return Err(E::custom("too deep"));
         }
         Ok(())
@@ -56,6 +59,11 @@ impl<'de> DeserializeSeed<'de> for Node<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        *self.values += 1;
+        if *self.values > MAX_VALUES {
+            *self.refused = Some(DecodeError::TooMany { limit: MAX_VALUES });
+            return Err(D::Error::custom("too many"));
+        }
         deserializer.deserialize_any(self)
     }
 }
@@ -105,7 +113,8 @@ impl<'de> Visitor<'de> for Node<'_> {
                 place: Place::Index(&self.place, items.len()),
                 depth: self.depth,
                 duplicates: &mut *self.duplicates,
-                too_deep: &mut *self.too_deep,
+                values: &mut *self.values,
+                refused: &mut *self.refused,
             };
             match access.next_element_seed(node)? {
                 Some(item) => items.push(item),
@@ -126,7 +135,8 @@ impl<'de> Visitor<'de> for Node<'_> {
                 place,
                 depth: self.depth,
                 duplicates: &mut *self.duplicates,
-                too_deep: &mut *self.too_deep,
+                values: &mut *self.values,
+                refused: &mut *self.refused,
             })?;
             map.insert(key, value);
         }

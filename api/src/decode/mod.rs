@@ -29,6 +29,10 @@ use serde_json::Value;
 /// The largest single document: upstream's limit of a request body, 3 MiB.
 pub const MAX_BYTES: usize = 3 * 1024 * 1024;
 
+/// How many values a document may hold. Upstream has no such limit, but a small object costs a hundred times its two brackets in
+/// memory. Of the largest document each value has ten bytes; those of real ones have thirty.
+pub const MAX_VALUES: usize = 300_000;
+
 /// How deep arrays and objects may nest. Upstream allows 10,000; we recurse over values, so we stop well before a stack ends.
 /// The deepest built-in objects (JSON schemas of CRDs aside, two levels per level of schema) need about 25.
 pub const MAX_DEPTH: usize = 120;

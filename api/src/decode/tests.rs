@@ -138,8 +138,31 @@ fn alias_bombs_and_circles_are_refused() {
             .to_string()
             .contains("excessive aliasing")
     );
+    let text = format!("a: &a {}\nb: [{}]", "x".repeat(1 << 20), ["*a"; 100].join(", "));
+    let error = yaml(text.as_bytes()).unwrap_err().to_string();
+    assert!(
+        error.contains("excessive aliasing"),
+        "few values may be much text: {error}"
+    );
+    let nested: String = (0..100).map(|at| format!("&n{at} [")).collect();
+    let text = format!("{nested}{}{}", "0,".repeat(10_000), "]".repeat(100));
+    let error = yaml(text.as_bytes()).unwrap_err().to_string();
+    assert!(
+        error.contains("excessive aliasing"),
+        "an anchor costs what it holds: {error}"
+    );
     assert!(yaml(b"a: &a [*a]").is_err());
     assert!(yaml(b"a: *nothing").is_err());
+}
+
+#[test]
+fn the_number_of_values_is_limited() {
+    let many = format!("[{}0]", "{},".repeat(super::MAX_VALUES));
+    let refused = Err(DecodeError::TooMany {
+        limit: super::MAX_VALUES,
+    });
+    assert_eq!(super::json(many.as_bytes()), refused);
+    assert_eq!(yaml(many.as_bytes()), refused);
 }
 
 #[test]

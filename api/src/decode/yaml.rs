@@ -3,16 +3,19 @@
 //! The parser is the one below `serde-saphyr`; its serde layer reads YAML 1.2 and cannot say where a duplicate stood
 //! (`docs/decisions/0005-yaml.md`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, Tag};
 use serde_json::{Map, Value};
 
 use super::scalar::{Meaning, resolve, resolve_tagged};
-use super::{DecodeError, Decoded, MAX_BYTES, MAX_DEPTH, note};
+use super::{DecodeError, Decoded, MAX_BYTES, MAX_DEPTH, MAX_VALUES, note};
 
-/// How many nodes aliases may add to a document: more is an attack, not a manifest.
-const MAX_ALIASED_NODES: usize = 100_000;
+/// How much anchors and aliases may add to a document, in values and in bytes of text: more is an attack, not a manifest.
+const MAX_COPIED: Size = Size {
+    values: 100_000,
+    bytes: 2 * MAX_BYTES,
+};
 
 /// Decodes the first YAML document (JSON is YAML, too). Nothing at all is null.
 ///
@@ -35,6 +38,7 @@ pub fn yaml(bytes: &[u8]) -> Result<Decoded, DecodeError> {
         let step = builder.take(event).map_err(|failure| match failure {
             Failure::Said(words) => DecodeError::Yaml(format!("line {}: {words}", span.start.line())),
             Failure::TooDeep => DecodeError::TooDeep { limit: MAX_DEPTH },
+            Failure::TooMany => DecodeError::TooMany { limit: MAX_VALUES },
         })?;
         if let Some(value) = step {
             return Ok(Decoded {
@@ -84,6 +88,7 @@ pub fn yaml_documents(bytes: &[u8]) -> Result<Vec<Decoded>, DecodeError> {
 enum Failure {
     Said(String),
     TooDeep,
+    TooMany,
 }
 
 impl From<String> for Failure {
@@ -96,15 +101,37 @@ impl From<String> for Failure {
 #[derive(Default)]
 struct Builder {
     stack: Vec<Open>,
-    anchors: HashMap<usize, (Value, usize)>,
-    aliased: usize,
+    anchors: HashMap<usize, (Value, Size)>,
+    copied: Size,
+    values: usize,
     duplicates: Vec<String>,
+}
+
+/// How much a value holds.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    values: usize,
+    bytes: usize,
+}
+
+impl Size {
+    fn of_scalar(value: &Value) -> Self {
+        Self {
+            values: 1,
+            bytes: value.as_str().map_or(0, str::len),
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.values += other.values;
+        self.bytes += other.bytes;
+    }
 }
 
 /// A collection whose end has not come yet.
 struct Open {
     anchor: usize,
-    nodes: usize,
+    size: Size,
     content: Content,
 }
 
@@ -112,7 +139,7 @@ enum Content {
     List(Vec<Value>),
     Map {
         map: Map<String, Value>,
-        own: Vec<String>,
+        own: HashSet<String>,
         key: Option<Key>,
     },
 }
@@ -132,7 +159,7 @@ impl Builder {
                     anchor,
                     Content::Map {
                         map: Map::new(),
-                        own: Vec::new(),
+                        own: HashSet::new(),
                         key: None,
                     },
                 )?;
@@ -143,7 +170,7 @@ impl Builder {
                     Content::List(items) => Value::Array(items),
                     Content::Map { map, .. } => Value::Object(map),
                 };
-                return self.place(value, open.anchor, open.nodes);
+                return self.place(value, open.anchor, open.size);
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = style == ScalarStyle::Plain;
@@ -155,23 +182,25 @@ impl Builder {
                 if self.wants_key() {
                     let key = meaning.clone().into_key()?;
                     if anchor != 0 {
-                        self.anchors.insert(anchor, (meaning.into_value()?, 1));
+                        let value = meaning.into_value()?;
+                        let size = Size::of_scalar(&value);
+                        self.anchors.insert(anchor, (value, size));
                     }
                     self.name_key(key);
                     return Ok(None);
                 }
-                return self.place(meaning.into_value()?, anchor, 1);
+                let value = meaning.into_value()?;
+                let size = Size::of_scalar(&value);
+                return self.place(value, anchor, size);
             }
             Event::Alias(anchor) => {
-                let (value, nodes) = self
+                let (value, size) = self
                     .anchors
                     .get(&anchor)
-                    .cloned()
                     .ok_or_else(|| "anchor value contains itself".to_owned())?;
-                self.aliased += nodes;
-                if self.aliased > MAX_ALIASED_NODES {
-                    return Err("document contains excessive aliasing".to_owned().into());
-                }
+                let size = *size;
+                charge(&mut self.copied, size)?;
+                let value = value.clone();
                 if self.stack.len() + depth(&value) > MAX_DEPTH {
                     return Err(Failure::TooDeep);
                 }
@@ -183,7 +212,7 @@ impl Builder {
                     self.name_key(key.ok_or_else(|| "unsupported map key".to_owned())?);
                     return Ok(None);
                 }
-                return self.place(value, 0, nodes);
+                return self.place(value, 0, size);
             }
             _ => {}
         }
@@ -199,7 +228,7 @@ impl Builder {
         }
         self.stack.push(Open {
             anchor,
-            nodes: 1,
+            size: Size { values: 1, bytes: 0 },
             content,
         });
         Ok(())
@@ -241,7 +270,7 @@ impl Builder {
             ..
         }) = self.stack.last_mut()
         {
-            own.push(name.clone());
+            own.insert(name.clone());
         }
         self.set_key(Key::Named(name));
     }
@@ -269,18 +298,25 @@ impl Builder {
     }
 
     /// Puts a finished value where it belongs; at the top it is the document.
-    fn place(&mut self, value: Value, anchor: usize, nodes: usize) -> Result<Option<Value>, Failure> {
+    fn place(&mut self, value: Value, anchor: usize, size: Size) -> Result<Option<Value>, Failure> {
+        self.values += 1;
+        if self.values > MAX_VALUES {
+            return Err(Failure::TooMany);
+        }
         if anchor != 0 {
-            self.anchors.insert(anchor, (value.clone(), nodes));
+            // Anchors within anchors hold the same values again and again.
+            charge(&mut self.copied, size)?;
+            self.anchors.insert(anchor, (value.clone(), size));
         }
         let Some(open) = self.stack.last_mut() else {
             return Ok(Some(value));
         };
-        open.nodes += nodes;
+        open.size.add(size);
         match &mut open.content {
             Content::List(items) => items.push(value),
             Content::Map { map, key, .. } => match key.take() {
                 Some(Key::Named(name)) => {
+                    open.size.bytes += name.len();
                     map.insert(name, value);
                 }
                 Some(Key::Merge) => merge(map, value)?,
@@ -289,6 +325,15 @@ impl Builder {
         }
         Ok(None)
     }
+}
+
+/// Counts a copy.
+fn charge(copied: &mut Size, size: Size) -> Result<(), Failure> {
+    copied.add(size);
+    if copied.values > MAX_COPIED.values || copied.bytes > MAX_COPIED.bytes {
+        return Err("document contains excessive aliasing".to_owned().into());
+    }
+    Ok(())
 }
 
 /// go-yaml v2 merges at once and lets the merged keys win over those that stand before the `<<`.

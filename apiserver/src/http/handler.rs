@@ -257,6 +257,9 @@ impl Front {
         let document = discovery::serve(&info.path, accept)
             .or_else(|| openapi::serve(&info.path, accept))
             .ok_or(ApiError::NoSuchPath)?;
+        if info.verb != "get" {
+            return Ok(respond::text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed"));
+        }
         Ok(respond::document(document, text(http::header::IF_NONE_MATCH), headers))
     }
 
@@ -550,3 +553,7 @@ impl Front {
         &self.registry.caches
     }
 }
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,7 +1,9 @@
 //! The wire: the real server binary on a free port, driven by the real kubectl and by timonctl. No nodes, no controllers.
 
 mod admission;
+mod clients;
 mod durability;
+mod kubectl;
 mod objects;
 mod security;
 mod server;

@@ -1,6 +1,6 @@
 //! One API server in a folder of its own, killed when the test ends.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -89,6 +89,11 @@ impl Server {
         };
         server.until_ready();
         server
+    }
+
+    /// Where the administrator's credentials lie.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join("admin.kubeconfig")
     }
 
     fn until_ready(&self) {

@@ -237,4 +237,9 @@ pub(super) const VOLUME_ATTACHMENTS: Columns = Columns {
             json!(flag(at(object, "status"), "attached")),
         ]
     },
+    default: |object| {
+        if let Some(status) = super::value::ensure(object, "status") {
+            default(status, "attached", false);
+        }
+    },
     validate: rules::volume_attachment,
