@@ -223,7 +223,8 @@ impl Rule {
             }
         }
         stages(&self.omit_stages, &path.child("omitStages"), errors);
-        if !self.non_resource_urls.is_empty() && !(self.resources.is_empty() && self.namespaces.is_empty()) {
+        let about_resources = !self.resources.is_empty() || !self.namespaces.is_empty();
+        if about_resources && !self.non_resource_urls.is_empty() {
             let wrong = "rules cannot apply to both regular resources and non-resource URLs";
             errors.push(FieldError::invalid(&urls, self.non_resource_urls.join(","), wrong));
         }
@@ -231,11 +232,12 @@ impl Rule {
 
     fn matches(&self, request: &Attributes<'_>, known: bool) -> bool {
         let has = |list: &[String], text: &str| list.iter().any(|one| one == text);
-        if !self.users.is_empty() && !(known && has(&self.users, &request.user.username)) {
+        let is_user = || known && has(&self.users, &request.user.username);
+        if !self.users.is_empty() && !is_user() {
             return false;
         }
-        let in_group = || request.user.groups.iter().any(|group| has(&self.user_groups, group));
-        if !self.user_groups.is_empty() && !(known && in_group()) {
+        let in_group = || known && request.user.groups.iter().any(|group| has(&self.user_groups, group));
+        if !self.user_groups.is_empty() && !in_group() {
             return false;
         }
         if !self.verbs.is_empty() && !has(&self.verbs, request.verb) {

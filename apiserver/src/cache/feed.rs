@@ -14,6 +14,8 @@ use super::resource::Objects;
 use super::{Caches, ROOT, Slot};
 
 type Changes = Vec<(ObjectKey, Option<Arc<Object>>)>;
+/// An object of a resource, and what there is of it.
+type Located<'a> = (&'a Arc<Slot>, ObjectKey, Option<Arc<Object>>);
 
 /// How much history is replayed at the start, so that watchers of before a restart can resume.
 const REPLAY: u64 = 2000;
@@ -179,7 +181,7 @@ impl Caches {
     }
 
     /// Reads a stored object. One that cannot be read is none: an older version of it must not go on being served.
-    fn object(&self, entry: &Entry) -> Option<(&Arc<Slot>, ObjectKey, Option<Arc<Object>>)> {
+    fn object(&self, entry: &Entry) -> Option<Located<'_>> {
         let (slot, key) = self.locate(&entry.key)?;
         let read = self.unseal(entry, slot);
         let sealed = self.transformer.seals(&slot.group_resource);
