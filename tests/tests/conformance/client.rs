@@ -76,8 +76,8 @@ impl Answer {
 }
 
 impl Api {
-    /// Reads a kubeconfig with a client certificate.
-    pub(crate) fn new(kubeconfig: &Path) -> Self {
+    /// Reads a kubeconfig with a client certificate, and reaches the server under this URL.
+    pub(crate) fn new(kubeconfig: &Path, url: &str) -> Self {
         let text = std::fs::read_to_string(kubeconfig).expect("a kubeconfig");
         let config: Value = serde_saphyr::from_str(&text).expect("YAML");
         let decoded = |value: &Value| STANDARD.decode(value.as_str().expect("base64")).expect("base64");
@@ -103,7 +103,7 @@ impl Api {
         Self {
             runtime: Arc::new(runtime),
             http,
-            base: cluster["server"].as_str().expect("a server").to_owned(),
+            base: url.to_owned(),
             headers: Vec::new(),
         }
     }

@@ -36,18 +36,11 @@ fn find_kubernetes_service_in_default_namespace() {
 /// kubernetes.default Endpoints and EndpointSlices
 #[test]
 fn kubernetes_default_endpoints_and_endpointslices() {
-    let server = Server::control_plane();
+    let server = Server::advertised("192.0.2.7");
     let service = server.at("v1", "services").within("default").get("kubernetes");
-    let endpoints = eventually("the endpoints", || {
-        let answer = server.get("/api/v1/namespaces/default/endpoints/kubernetes");
-        if answer.status == 200 {
-            Ok(answer.json())
-        } else {
-            Err(answer.text)
-        }
-    });
+    let endpoints = server.at("v1", "endpoints").within("default").get("kubernetes");
     let subset = &endpoints["subsets"][0];
-    assert!(subset["addresses"][0]["ip"].is_string(), "{endpoints}");
+    assert_eq!(subset["addresses"], json!([{"ip": "192.0.2.7"}]), "{endpoints}");
     assert_eq!(subset["ports"][0]["name"], service["spec"]["ports"][0]["name"]);
     let port = subset["ports"][0]["port"].as_u64().expect("a port");
     assert_eq!(service["spec"]["ports"][0]["targetPort"], port);

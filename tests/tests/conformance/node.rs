@@ -499,7 +499,7 @@ fn pods_generation_graceful_delete() {
 fn taint(server: &Server, taints: Value) {
     server
         .at("v1", "nodes")
-        .strategic("hollow", &json!({"spec": {"taints": taints}}));
+        .patch("hollow", json!({"spec": {"taints": taints}}));
 }
 
 fn tolerant(name: &str, seconds: u32) -> Value {
@@ -542,7 +542,7 @@ fn taint_pod_eviction_on_taint_removal() {
         json!([{"key": "e2e-evict", "value": "yes", "effect": "NoExecute"}]),
     );
     std::thread::sleep(std::time::Duration::from_secs(1));
-    taint(&server, json!([{"$patch": "replace"}]));
+    taint(&server, json!([]));
     std::thread::sleep(std::time::Duration::from_secs(4));
     assert!(pods(&server).get("stays")["metadata"]["deletionTimestamp"].is_null());
 }

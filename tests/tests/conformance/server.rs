@@ -58,12 +58,12 @@ impl Drop for Guard {
 impl Server {
     /// The API server alone: what is written stays as it was written.
     pub(crate) fn alone() -> Self {
-        Self::start("apiserver")
+        Self::start("apiserver", &[])
     }
 
     /// The whole control plane: scheduler and controllers act.
     pub(crate) fn control_plane() -> Self {
-        let server = Self::start("server");
+        let server = Self::start("server", &[]);
         let accounts = server.at("v1", "serviceaccounts").within("default");
         until(
             "pods may be created in the default namespace",
@@ -73,21 +73,32 @@ impl Server {
         server
     }
 
-    fn start(command: &str) -> Self {
+    /// The API server alone, which believes that it is reached under this address.
+    pub(crate) fn advertised(address: &str) -> Self {
+        Self::start("apiserver", &["--advertise-address", address])
+    }
+
+    /// The API server alone, with a short memory.
+    pub(crate) fn forgetful() -> Self {
+        Self::start("apiserver", &["--history-seconds", "1"])
+    }
+
+    fn start(command: &str, further: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let port = free_port();
         let (dir, text) = (folder.path().display().to_string(), port.to_string());
         let log = std::fs::File::create(folder.path().join("log")).expect("a log");
+        let ours = [
+            command,
+            "--data-dir",
+            &dir,
+            "--bind-address",
+            "127.0.0.1",
+            "--secure-port",
+            &text,
+        ];
         let child = timonel()
-            .command(&[
-                command,
-                "--data-dir",
-                &dir,
-                "--bind-address",
-                "127.0.0.1",
-                "--secure-port",
-                &text,
-            ])
+            .command(&[&ours, further].concat())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -96,7 +107,7 @@ impl Server {
         let kubeconfig = folder.path().join("admin.kubeconfig");
         let whole = || std::fs::read_to_string(&kubeconfig).is_ok_and(|text| text.contains("client-key-data"));
         until("the server writes its kubeconfig", folder.path(), whole);
-        let api = Api::new(&kubeconfig);
+        let api = Api::new(&kubeconfig, &format!("https://127.0.0.1:{port}"));
         until("the server is ready", folder.path(), || {
             api.try_get("/readyz").is_some_and(|answer| answer.status == 200)
         });

@@ -218,16 +218,6 @@ fn storageclass_lifecycle() {
     );
 }
 
-/// VolumeAttributesClass, lifecycle
-#[test]
-fn volumeattributesclass_lifecycle() {
-    let server = Server::alone();
-    lifecycle(
-        &storage(&server, "volumeattributesclasses"),
-        |name| json!({"metadata": {"name": name}, "driverName": "e2e.example.com", "parameters": {"iops": "100"}}),
-    );
-}
-
 fn attachment(name: &str) -> Value {
     json!({"metadata": {"name": name}, "spec": {"attacher": "e2e.example.com", "nodeName": "e2e-node",
         "source": {"persistentVolumeName": format!("pv-{name}")}}})

@@ -74,3 +74,42 @@ fn api_chunking_server_should_return_chunks_of_results_for_list_calls() {
     assert_eq!(token(&whole), "");
     assert!(whole["metadata"]["remainingItemCount"].is_null());
 }
+
+/// API Chunking, server should support continue listing from the last key even if the original version has been compacted away
+#[test]
+fn api_chunking_server_should_support_continue_listing_after_compaction() {
+    let server = Server::forgetful();
+    let templates = templates(&server);
+    let first = templates.list("limit=17");
+    assert_eq!(names(&first).len(), 17);
+    let old = token(&first);
+    // Much is written until nothing remembers that state any more. The server says where to go on in the newest one.
+    let filling = "x".repeat(30 << 10);
+    let second = format!("{}?limit=9&continue={old}", templates.path);
+    let mut writes = 0;
+    let expired = loop {
+        let answer = server.get(&second);
+        if answer.status != 200 {
+            answer.refused(410, "Expired");
+            break answer.json();
+        }
+        assert!(writes < 3000, "the token is good for ever");
+        for _ in 0..50 {
+            writes += 1;
+            templates.patch(
+                "template-0000",
+                json!({"metadata": {"annotations": {"n": format!("{writes}{filling}")}}}),
+            );
+        }
+    };
+    let inconsistent = token(&expired);
+    assert!(!inconsistent.is_empty(), "{expired}");
+    let (rest, _) = follow(&templates, &inconsistent, 9, 17);
+    let expected: Vec<String> = (17..MANY).map(|n| format!("template-{n:04}")).collect();
+    assert_eq!(rest, expected);
+    let page = templates.list(&format!("limit=9&continue={inconsistent}"));
+    assert_ne!(
+        page["metadata"]["resourceVersion"],
+        first["metadata"]["resourceVersion"]
+    );
+}
