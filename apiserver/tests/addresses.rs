@@ -107,7 +107,7 @@ async fn services_of_an_older_store_get_their_ip_addresses() {
         ..Range::default()
     };
     let page = store.range(everything).await.unwrap();
-    let new_kinds = page.entries.iter().map(|entry| entry.key.clone());
+    let new_kinds = page.entries.iter().map(|entry| entry.key.to_string());
     let ops: Vec<Op> = new_kinds
         .filter(|key| key.contains("/ipaddresses/") || key.contains("/servicecidrs/"))
         .map(Op::Delete)
@@ -126,5 +126,5 @@ async fn services_of_an_older_store_get_their_ip_addresses() {
     assert_eq!(shown(&client).await, held(&services).await);
     let addresses: Api<IPAddress> = Api::all(client);
     let shown = addresses.get(&address(&old)).await.unwrap();
-    assert_eq!(shown.spec.unwrap().parent_ref.name, "old");
+    assert_eq!(shown.spec.parent_ref.name, "old");
 }
