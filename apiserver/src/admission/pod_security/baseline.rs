@@ -68,7 +68,7 @@ pub(super) fn capabilities(subject: Subject<'_>, _version: u32) -> Option<Findin
         // Every one is looked at, so that every one is named.
         added
             .map(text)
-            .filter(|capability| bad.unless(USUAL.contains(capability), *capability))
+            .filter(|capability| bad.unless(USUAL.contains(capability), capability))
             .count()
             > 0
     });

@@ -43,7 +43,7 @@ pub(super) fn capabilities(subject: Subject<'_>, version: u32) -> Option<Finding
         items(&container["securityContext"]["capabilities"]["add"])
             .iter()
             .map(text)
-            .filter(|capability| bad.unless(*capability == "NET_BIND_SERVICE", *capability))
+            .filter(|capability| bad.unless(*capability == "NET_BIND_SERVICE", capability))
             .count()
             > 0
     });
