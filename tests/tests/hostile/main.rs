@@ -27,7 +27,7 @@ use server::Server;
 use tokio::time::Instant;
 
 /// How long an answer may take. A server that is built without optimisation gets more.
-const PATIENCE: Duration = Duration::from_secs(if cfg!(debug_assertions) { 5 } else { 1 });
+const PATIENCE: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 1 });
 /// How much the server's memory may have grown after everything, in KiB.
 const GROWTH: u64 = 64 << 10;
 

@@ -158,13 +158,13 @@ fn merges() -> Vec<Row> {
 }
 
 fn applies() -> Vec<Row> {
-    let labels: String = (0..30_000).map(|at| format!("\"l{at}\":\"{at:>070}\",")).collect();
+    let labels: String = (0..10_000).map(|at| format!("\"l{at}\":\"{at:>070}\",")).collect();
     let fields = r#","managedFields":[{"manager":"a","operation":"Apply","apiVersion":"v1","fieldsType":"FieldsV1","fieldsV1":{"f:data":{}}}]"#;
     vec![
         apply("an apply by nobody", "", applied("")).codes(&[400, 422]),
         apply("an apply with forged managedFields", "fieldManager=a", applied(fields)),
         apply(
-            "an apply of 30,000 labels that are too long",
+            "an apply of 10,000 labels that are too long",
             "fieldManager=a",
             applied(&format!(",\"labels\":{{{labels}\"a\":\"b\"}}")),
         )
