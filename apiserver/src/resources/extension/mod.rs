@@ -243,3 +243,87 @@ pub(super) const VOLUME_ATTACHMENTS: Columns = Columns {
         }
     },
     validate: rules::volume_attachment,
+};
+
+pub(super) const FLOW_SCHEMAS: Columns = Columns {
+    status: true,
+    columns: &[
+        Column::name(),
+        Column::new("PriorityLevel"),
+        Column::integer("MatchingPrecedence"),
+        Column::new("DistinguisherMethod"),
+        Column::new("Age"),
+    ],
+    cells: |object| {
+        let spec = at(object, "spec");
+        let method = text(at(spec, "distinguisherMethod"), "type");
+        vec![
+            json!(text(at(spec, "priorityLevelConfiguration"), "name")),
+            json!(int(spec, "matchingPrecedence").unwrap_or(0)),
+            json!(if method.is_empty() { "<none>" } else { method }),
+        ]
+    },
+    default: |object| within(object, "spec", |spec| default(spec, "matchingPrecedence", 1000)),
+    validate: rules::flow_schema,
+};
+
+pub(super) const PRIORITY_LEVELS: Columns = Columns {
+    status: true,
+    columns: &[
+        Column::name(),
+        Column::new("Type"),
+        Column::new("NominalConcurrencyShares"),
+        Column::new("Age"),
+    ],
+    cells: |object| {
+        let spec = at(object, "spec");
+        let shares = int(at(spec, "limited"), "nominalConcurrencyShares");
+        vec![
+            json!(text(spec, "type")),
+            json!(shares.map_or("<none>".to_owned(), |n| n.to_string())),
+        ]
+    },
+    default: |object| {
+        within(object, "spec", |spec| {
+            within(spec, "limited", |limited| {
+                default(limited, "nominalConcurrencyShares", 30);
+                default(limited, "lendablePercent", 0);
+                within(limited, "limitResponse", |response| {
+                    within(response, "queuing", |queuing| {
+                        for (field, value) in [("queues", 64), ("handSize", 8), ("queueLengthLimit", 50)] {
+                            default(queuing, field, value);
+                        }
+                    });
+                });
+            });
+        });
+    },
+    validate: rules::priority_level,
+};
+
+pub(super) const API_SERVICES: Columns = Columns {
+    status: true,
+    columns: &[
+        Column::name(),
+        Column::new("Service"),
+        Column::new("Available"),
+        Column::new("Age"),
+    ],
+    cells: |object| {
+        let service = at(at(object, "spec"), "service");
+        let shown = if service.is_null() {
+            "Local".to_owned()
+        } else {
+            format!("{}/{}", text(service, "namespace"), text(service, "name"))
+        };
+        let available =
+            super::cells::condition(object, "Available").map_or("Unknown", |condition| text(condition, "status"));
+        vec![json!(shown), json!(available)]
+    },
+    default: |object| {
+        within(object, "spec", |spec| {
+            within(spec, "service", |service| default(service, "port", 443))
+        });
+    },
+    validate: rules::api_service,
+};
