@@ -133,6 +133,7 @@ fn servicecidr_api() {
             json!({"spec": {"cidrs": [format!("10.200.{third}.0/24")]}})
         },
         status: Some([condition("patched"), condition("updated")]),
+        finalized: true,
         ..Kind::default()
     }
     .conforms();
