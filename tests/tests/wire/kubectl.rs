@@ -129,7 +129,7 @@ fn create_makes_everything_that_it_can_make() {
             "PreemptLowerPriority".into(),
         ),
         (
-            &["quota", "q", "--hard=pods=7,cpu=2", "--scopes=BestEffort"],
+            &["quota", "q", "--hard=pods=7", "--scopes=BestEffort"],
             "quota/q",
             "/spec/hard/pods",
             "7".into(),
