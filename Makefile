@@ -97,8 +97,9 @@ test-lab: test-deps build images ## Tells the lab's stories on three real nodes,
 	cargo nextest run --profile lab $(SYSTEM)
 
 .PHONY: torture
-torture: ## Cuts the power of the store's disk, and lives through 2000 seeds.
+torture: ## Cuts the power of the store's disk, wants hostile input refused within a second, lives through 2000 seeds.
 	@cargo test --release -p timonel-store --features power-cut --test torture --test powercut -- --nocapture
+	@HOSTILE_STRICT=1 cargo nextest run $(SYSTEM) -E 'binary(hostile)'
 	@SIM_SEEDS=$(or $(SEEDS),2000) cargo nextest run $(SYSTEM) -E 'binary(simulation)'
 
 .PHONY: bench

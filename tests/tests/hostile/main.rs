@@ -26,8 +26,8 @@ use raw::{Outcome, Row};
 use server::Server;
 use tokio::time::Instant;
 
-/// How long an answer may take. A server that is built without optimisation gets more.
-const PATIENCE: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 1 });
+/// How long an answer may take. `make torture` wants a second; CI, on a noisy machine, only that nothing hangs.
+const PATIENCE: Duration = Duration::from_secs(if option_env!("HOSTILE_STRICT").is_some() { 1 } else { 10 });
 /// How much the server's memory may have grown after everything, in KiB.
 const GROWTH: u64 = 64 << 10;
 
