@@ -81,9 +81,16 @@ async fn a_full_range_is_never_given_out_twice_and_can_be_widened() {
     ranges.delete("extra", &DeleteParams::default()).await.unwrap();
     let full = create("and-one".to_owned()).await.unwrap_err();
     assert!(full.to_string().contains("range is full"), "{full}");
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    let waiting = ranges.get("extra").await.unwrap();
-    let condition = waiting.status.unwrap().conditions.unwrap().remove(0);
+    let mut condition = None;
+    for _ in 0..200 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let waiting = ranges.get("extra").await.unwrap();
+        condition = waiting.status.unwrap().conditions.unwrap().pop();
+        if condition.as_ref().is_some_and(|condition| condition.status == "False") {
+            break;
+        }
+    }
+    let condition = condition.unwrap();
     assert_eq!(
         (condition.status.as_str(), condition.reason.as_str()),
         ("False", "Terminating")
