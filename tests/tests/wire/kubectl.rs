@@ -289,9 +289,12 @@ fn wait_waits_for_conditions_fields_creation_and_deletion() {
     let created = started(&["wait", "configmap/later", "--for=create", "--timeout=20s"]);
     kubectl.run(&["create", "configmap", "later"]);
     ends(created, "condition met");
+    let said = kubectl.refused(&["wait", "configmap/later", "--for=delete", "--timeout=1s"], "");
+    assert!(said.contains("timed out waiting"), "{said}");
+    // Where the object goes before kubectl first looks, it ends well and says nothing.
     let deleted = started(&["wait", "configmap/later", "--for=delete", "--timeout=20s"]);
     kubectl.run(&["delete", "configmap", "later"]);
-    ends(deleted, "condition met");
+    ends(deleted, "");
     let said = kubectl.refused(&["wait", "pod/one", "--for=condition=Unheard", "--timeout=1s"], "");
     assert!(said.contains("timed out waiting"), "{said}");
 }
