@@ -1,15 +1,17 @@
 //! HTTP: what a request asks for, and how answers are written.
 //!
 //! ```text
-//! Request --RequestInfo--> authentication --> authorization --> handler --> registry
+//! Request --RequestInfo--> authentication --> authorization --> dispatch --> registry
 //!                                                                  |
 //! Response <--gzip, pretty, YAML, Table, PartialObjectMetadata-----+
 //! ```
 
 mod body;
+mod dispatch;
 mod handler;
 mod health;
 mod limits;
+mod media;
 mod metrics;
 mod negotiate;
 mod options;

@@ -10,7 +10,7 @@ use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LEN
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::body::{self, Body, full};
+use super::body::{self, Body, empty, full};
 use super::negotiate::{Accepted, Format, Shape};
 use super::request::RequestInfo;
 use crate::discovery::Document;
@@ -152,6 +152,13 @@ pub(super) fn text(code: StatusCode, line: &str) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// An answer without a body.
+fn bare(code: StatusCode) -> Response<Body> {
+    let mut response = Response::new(empty());
+    *response.status_mut() = code;
     response
 }
 
@@ -317,7 +324,7 @@ pub(super) fn document(document: Document, known: &str, headers: &HeaderMap) -> 
         .as_deref()
         .is_some_and(|etag| known.split(',').any(|known| known.trim() == etag));
     let mut answer = if fresh {
-        super::handler::bare(StatusCode::NOT_MODIFIED)
+        bare(StatusCode::NOT_MODIFIED)
     } else {
         bytes_response(&style, StatusCode::OK, document.body)
     };

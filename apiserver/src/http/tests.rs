@@ -85,7 +85,7 @@ async fn a_panic_is_answered_and_the_next_request_too() {
 }
 
 fn full_body(text: &'static str) -> Body {
-    body::full(text)
+    crate::http::full(text)
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,7 +95,7 @@ async fn a_request_has_a_minute_or_less_where_it_asks_for_less() {
         let started = Instant::now();
         let (code, said) = text(front.clone().handle(post(query, Harm::NeverComes), somebody(&[])).await).await;
         assert_eq!((code, started.elapsed().as_secs()), (504, seconds), "{query}");
-        let status: Value = serde_json::from_str(&said).unwrap();
+        let status: serde_json::Value = serde_json::from_str(&said).unwrap();
         assert_eq!(
             status["message"],
             "Timeout: request did not complete within the allotted timeout"
