@@ -47,6 +47,32 @@ pub struct Config {
     pub audit: Option<AuditConfig>,
     /// How admission behaves.
     pub admission: AdmissionConfig,
+    /// From what the program was built: what `/version` tells.
+    pub build: BuildInfo,
+}
+
+/// From what a program was built.
+#[derive(Clone, Debug)]
+pub struct BuildInfo {
+    /// The commit, in hexadecimal digits; empty where it was built outside of a repository.
+    pub commit: String,
+    /// `clean`, `dirty` where files differed from the commit, `archive` where there was no repository.
+    pub tree_state: String,
+    /// When the commit was made, or the build where its maker says so. RFC 3339.
+    pub date: String,
+    /// `rustc 1.95.0`
+    pub compiler: String,
+}
+
+impl Default for BuildInfo {
+    fn default() -> Self {
+        Self {
+            commit: String::new(),
+            tree_state: "archive".to_owned(),
+            date: "1970-01-01T00:00:00Z".to_owned(),
+            compiler: "rustc".to_owned(),
+        }
+    }
 }
 
 impl Default for Config {
@@ -68,6 +94,7 @@ impl Default for Config {
             authn: AuthnConfig::default(),
             audit: None,
             admission: AdmissionConfig::default(),
+            build: BuildInfo::default(),
         }
     }
 }

@@ -43,6 +43,6 @@ pub mod bootstrap;
 pub mod kubelet_proxy;
 pub mod pki;
 
-pub use config::Config;
+pub use config::{BuildInfo, Config};
 pub use error::ApiError;
 pub use server::{ApiServer, Deps, StartError};

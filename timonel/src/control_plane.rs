@@ -66,6 +66,7 @@ async fn start(args: &ApiserverArgs, lab_timings: bool) -> anyhow::Result<Bound>
     let mut config = Config {
         advertise_address: advertise,
         advertise_port: port,
+        build: crate::build::info(),
         ..Config::default()
     };
     config.service_range = args

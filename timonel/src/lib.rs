@@ -12,6 +12,7 @@
 pub mod access;
 mod agent;
 pub mod args;
+mod build;
 mod control_plane;
 pub mod lab;
 mod process;
@@ -54,6 +55,6 @@ fn carry_out(command: Command) -> anyhow::Result<()> {
         Command::Lab { command } => Ok(lab::run(command)?),
         Command::Image { command } => Ok(lab::image(command)?),
         Command::Secrets { command } => secrets::run(command),
-        Command::Version => Ok(writeln!(std::io::stdout(), "timonel {}", env!("CARGO_PKG_VERSION"))?),
+        Command::Version => Ok(writeln!(std::io::stdout(), "{}", build::line())?),
     }
 }

@@ -5,11 +5,13 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use timonel_api::resources::{self, ResourceInfo, SubresourceInfo};
 
+use crate::config::BuildInfo;
+
 /// The version of Kubernetes whose API is served.
 const MINOR: &str = "36";
 
 /// `/version`
-pub fn version() -> Value {
+pub fn version(build: &BuildInfo) -> Value {
     json!({
         "major": "1",
         "minor": MINOR,
@@ -18,11 +20,12 @@ pub fn version() -> Value {
         "minCompatibilityMajor": "1",
         "minCompatibilityMinor": MINOR,
         "gitVersion": format!("v1.{MINOR}.0+timonel"),
-        "gitCommit": "",
-        "gitTreeState": "clean",
-        "buildDate": "1970-01-01T00:00:00Z",
+        "gitCommit": build.commit,
+        "gitTreeState": build.tree_state,
+        "buildDate": build.date,
+        // There is no Go in it; clients only show the field.
         "goVersion": "",
-        "compiler": "rustc",
+        "compiler": build.compiler,
         "platform": format!("linux/{}", match std::env::consts::ARCH {
             "x86_64" => "amd64",
             "aarch64" => "arm64",

@@ -16,6 +16,8 @@ use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest as _, Sha512};
 
+use crate::config::BuildInfo;
+
 /// The content type of the aggregated form, which is also what a client asks for.
 pub const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
@@ -30,7 +32,7 @@ pub struct Document {
     pub body: Bytes,
 }
 
-/// Answers a path of discovery (`/api`, `/api/v1`, `/apis`, `/apis/G`, `/apis/G/V`, `/version`), or `None` if there is none such.
+/// Answers a path of discovery (`/api`, `/api/v1`, `/apis`, `/apis/G`, `/apis/G/V`), or `None` if there is none such.
 ///
 /// `accept` is the request's `Accept` header, empty if it had none. Documents are JSON; the aggregated form is chosen
 /// for `/api` and `/apis` where the client prefers it.
@@ -50,6 +52,15 @@ pub fn serve(path: &str, accept: &str) -> Option<Document> {
     Some(document)
 }
 
+/// `/version`: what is served, and from what it was built.
+pub(crate) fn version(build: &BuildInfo) -> Document {
+    Document {
+        content_type: "application/json",
+        etag: None,
+        body: to_bytes(&documents::version(build)),
+    }
+}
+
 static CACHE: LazyLock<Mutex<BTreeMap<String, Document>>> = LazyLock::new(Mutex::default);
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -66,7 +77,6 @@ fn document(path: &str, aggregated: bool) -> Option<Document> {
         (["api", version], _) => documents::resource_list("", version)?,
         (["apis", group], _) => documents::group(group)?,
         (["apis", group, version], _) if !group.is_empty() => documents::resource_list(group, version)?,
-        (["version"], _) => documents::version(),
         _ => return None,
     };
     let body = to_bytes(&value);

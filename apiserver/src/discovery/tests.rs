@@ -61,9 +61,14 @@ fn storage_version_hashes_are_upstreams() {
 
 #[test]
 fn the_version_says_what_is_compatible() {
-    let version = get("/version", "");
+    let build = BuildInfo {
+        commit: "0123abcd".to_owned(),
+        ..BuildInfo::default()
+    };
+    let version: Value = serde_json::from_slice(&version(&build).body).unwrap();
     assert_eq!((&version["major"], &version["minor"]), (&json!("1"), &json!("36")));
     assert_eq!(version["gitVersion"], "v1.36.0+timonel");
+    assert_eq!(version["gitCommit"], "0123abcd");
 }
 
 #[test]

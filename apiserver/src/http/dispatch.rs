@@ -58,7 +58,7 @@ impl Front {
         }
     }
 
-    /// Discovery and OpenAPI.
+    /// Discovery, OpenAPI and the version.
     fn documents(&self, info: &RequestInfo, headers: &HeaderMap) -> Result<Response<Body>, ApiError> {
         let text = |name: http::HeaderName| {
             headers
@@ -67,9 +67,11 @@ impl Front {
                 .unwrap_or_default()
         };
         let accept = text(http::header::ACCEPT);
-        let document = discovery::serve(&info.path, accept)
-            .or_else(|| openapi::serve(&info.path, accept))
-            .ok_or(ApiError::NoSuchPath)?;
+        let document = match info.path.trim_end_matches('/') {
+            "/version" => Some(discovery::version(&self.registry.config.build)),
+            _ => discovery::serve(&info.path, accept).or_else(|| openapi::serve(&info.path, accept)),
+        };
+        let document = document.ok_or(ApiError::NoSuchPath)?;
         if info.verb != "get" {
             return Ok(respond::text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed"));
         }
