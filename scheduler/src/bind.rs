@@ -10,6 +10,8 @@ use serde_json::json;
 use timonel_api::ObjectKey;
 use timonel_client::Clock;
 
+use crate::pod_info::nominated_node;
+
 /// A write that takes longer is given up; the watch will tell how it ended.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -71,6 +73,28 @@ pub(crate) async fn bind(client: &kube::Client, pod: &ObjectKey, uid: &str, node
     }
 }
 
+/// What a report says about the node that a pod waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Nomination {
+    /// It stays as it is.
+    Keep,
+    /// This one.
+    Node(String),
+    /// None.
+    Clear,
+}
+
+impl Nomination {
+    /// What to write over what stands there; `None` where that says the same.
+    fn over(&self, present: Option<&str>) -> Option<serde_json::Value> {
+        match self {
+            Self::Node(node) if present != Some(node) => Some(json!(node)),
+            Self::Clear if present.is_some() => Some(serde_json::Value::Null),
+            _ => None,
+        }
+    }
+}
+
 /// Says in the pod's status why it has no node, and which one it waits for.
 pub(crate) async fn report(
     client: &kube::Client,
@@ -78,17 +102,14 @@ pub(crate) async fn report(
     pod: &Pod,
     reason: &str,
     message: &str,
-    nominated: Option<&str>,
+    nomination: &Nomination,
 ) -> kube::Result<()> {
     let old = timonel_api::pod::condition(pod, "PodScheduled");
-    let named = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.nominated_node_name.as_deref());
+    let nominated = nomination.over(nominated_node(pod));
     let same = old.is_some_and(|old| {
         old.status == "False" && old.reason.as_deref() == Some(reason) && old.message.as_deref() == Some(message)
     });
-    if same && (nominated.is_none() || nominated == named) {
+    if same && nominated.is_none() {
         return Ok(());
     }
     let since: Timestamp = old
@@ -106,8 +127,17 @@ pub(crate) async fn report(
         }],
     });
     if let Some(node) = nominated {
-        status["nominatedNodeName"] = json!(node);
+        status["nominatedNodeName"] = node;
     }
+    write_status(client, pod, status).await
+}
+
+/// Says in the pod's status that it waits for no node any more.
+pub(crate) async fn displace(client: &kube::Client, pod: &Pod) -> kube::Result<()> {
+    write_status(client, pod, json!({"nominatedNodeName": null})).await
+}
+
+async fn write_status(client: &kube::Client, pod: &Pod, status: serde_json::Value) -> kube::Result<()> {
     let key = timonel_client::runner::key_of(pod);
     let api: Api<Pod> = Api::namespaced(client.clone(), &key.namespace);
     let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": status});

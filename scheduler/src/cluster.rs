@@ -13,7 +13,7 @@ use timonel_client::Reader;
 
 use crate::plugins::ClusterEvent;
 use crate::pod_info::PodInfo;
-use crate::snapshot::{NodeInfo, Snapshot};
+use crate::snapshot::{NodeInfo, Nominated, Snapshot};
 
 /// Owners and services, for default topology spreading.
 #[derive(Clone, Debug)]
@@ -85,6 +85,12 @@ impl Owners {
     }
 }
 
+/// A pod without a node, and the one on which room is being made for it.
+struct Nomination {
+    node: String,
+    info: Arc<PodInfo>,
+}
+
 /// Where a pod is counted.
 struct Placed {
     node: String,
@@ -96,6 +102,7 @@ struct Placed {
 pub(crate) struct Cluster {
     nodes: OrdMap<String, Arc<NodeInfo>>,
     placed: BTreeMap<String, Placed>,
+    nominations: BTreeMap<String, Nomination>,
     namespaces: crate::snapshot::Namespaces,
 }
 
@@ -115,7 +122,34 @@ impl Cluster {
         Snapshot {
             nodes,
             namespaces: self.namespaces.clone(),
+            nominated: self.nominated(),
         }
+    }
+
+    fn nominated(&self) -> Nominated {
+        let mut by_node: BTreeMap<&str, Vec<Arc<PodInfo>>> = BTreeMap::new();
+        for nomination in self.nominations.values() {
+            let waiting = by_node.entry(&nomination.node).or_default();
+            waiting.push(Arc::clone(&nomination.info));
+        }
+        by_node
+            .into_iter()
+            .map(|(node, waiting)| (node.to_owned(), waiting))
+            .collect()
+    }
+
+    /// Keeps room on a node for a pod that is not there yet.
+    pub(crate) fn nominate(&mut self, info: Arc<PodInfo>, node: &str) {
+        if self.placed.contains_key(&info.uid) {
+            return;
+        }
+        let node = node.to_owned();
+        self.nominations.insert(info.uid.clone(), Nomination { node, info });
+    }
+
+    /// Keeps room for a pod no longer; tells whether some was kept.
+    pub(crate) fn withdraw(&mut self, uid: &str) -> bool {
+        self.nominations.remove(uid).is_some()
     }
 
     /// Takes a node that is new or has changed; tells what that may help.
@@ -216,6 +250,7 @@ impl Cluster {
         for uid in seen {
             self.remove_pod(&uid);
         }
+        self.nominations.clear();
     }
 
     /// Forgets all nodes that are not in `known`.
@@ -233,6 +268,7 @@ impl Cluster {
 
     fn place(&mut self, info: Arc<PodInfo>, node: &str, assumed: bool) {
         let uid = info.uid.clone();
+        self.nominations.remove(&uid);
         if self.placed.get(&uid).is_some_and(|placed| placed.node != node) {
             self.remove_pod(&uid);
         }

@@ -1,6 +1,7 @@
 //! The decision about one pod: pure, from a snapshot to a node or to the reasons why there is none.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::plugins::{self, Prepared, Rejection};
 use crate::pod_info::PodInfo;
@@ -71,6 +72,19 @@ impl Decision {
 
 /// Decides where a pod goes. `tie` chooses among equally good nodes: a random number in production, a seeded one in tests.
 pub fn decide(pod: &PodInfo, snapshot: &Snapshot, tie: u64) -> Decision {
+    // Room was made for it: it goes there, where it fits by now, whatever would be better.
+    if let Some(node) = pod.nominated().and_then(|name| snapshot.nodes.get(name))
+        && fits(pod, snapshot, node)
+    {
+        let verdict = Verdict::Feasible {
+            total: 0,
+            scores: Vec::new(),
+        };
+        return Decision {
+            node: Some(node.name.clone()),
+            verdicts: BTreeMap::from([(node.name.clone(), verdict)]),
+        };
+    }
     let prepared: Vec<(&'static dyn plugins::Plugin, Box<dyn Prepared + '_>)> = plugins::all()
         .iter()
         .filter_map(|plugin| Some((*plugin, plugin.prepare(pod, snapshot)?)))
@@ -78,7 +92,8 @@ pub fn decide(pod: &PodInfo, snapshot: &Snapshot, tie: u64) -> Decision {
     let mut verdicts = BTreeMap::new();
     let mut feasible: Vec<&NodeInfo> = Vec::new();
     for (name, node) in &snapshot.nodes {
-        match prepared.iter().find_map(|(_, plugin)| plugin.filter(node).err()) {
+        let refused = prepared.iter().find_map(|(_, plugin)| plugin.filter(node).err());
+        match refused.or_else(|| beside_nominated(pod, snapshot, node).err()) {
             Some(rejection) => {
                 verdicts.insert(name.clone(), Verdict::Rejected(rejection));
             }
@@ -116,12 +131,24 @@ pub fn decide(pod: &PodInfo, snapshot: &Snapshot, tie: u64) -> Decision {
     }
 }
 
-/// Tells whether a node passes every filter for a pod.
+/// Tells whether a node passes every filter for a pod, as it is and as it will be when those have come that it is nominated for.
 pub fn fits(pod: &PodInfo, snapshot: &Snapshot, node: &NodeInfo) -> bool {
+    filter(pod, snapshot, node).is_ok() && beside_nominated(pod, snapshot, node).is_ok()
+}
+
+fn filter(pod: &PodInfo, snapshot: &Snapshot, node: &NodeInfo) -> Result<(), Rejection> {
     plugins::all()
         .iter()
         .filter_map(|plugin| plugin.prepare(pod, snapshot))
-        .all(|plugin| plugin.filter(node).is_ok())
+        .try_for_each(|plugin| plugin.filter(node))
+}
+
+/// A less important pod must not take the room that is being made for another.
+fn beside_nominated(pod: &PodInfo, snapshot: &Snapshot, node: &NodeInfo) -> Result<(), Rejection> {
+    let Some(later) = snapshot.with_nominated(pod, node).map(Arc::new) else {
+        return Ok(());
+    };
+    filter(pod, &snapshot.with_node(Arc::clone(&later)), &later)
 }
 
 #[cfg(test)]

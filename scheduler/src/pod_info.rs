@@ -66,6 +66,12 @@ impl AffinityTerm {
     }
 }
 
+/// Returns the node that a pod's status says it is nominated for.
+pub fn nominated_node(pod: &Pod) -> Option<&str> {
+    let node = pod.status.as_ref()?.nominated_node_name.as_deref()?;
+    (!node.is_empty()).then_some(node)
+}
+
 /// A pod, prepared for scheduling.
 #[derive(Clone, Debug)]
 pub struct PodInfo {
@@ -164,6 +170,11 @@ impl PodInfo {
         self.spec()
             .and_then(|spec| spec.tolerations.as_deref())
             .unwrap_or_default()
+    }
+
+    /// Returns the node on which room is being made for it.
+    pub fn nominated(&self) -> Option<&str> {
+        nominated_node(&self.pod)
     }
 
     /// Tells whether it is being deleted.

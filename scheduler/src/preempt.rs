@@ -4,7 +4,6 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use imbl::OrdMap;
 use jiff::Timestamp;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use timonel_api::selector::LabelSelector;
@@ -22,8 +21,12 @@ pub enum Preemption {
         node: String,
         /// Who must go, most important first.
         victims: Vec<Arc<PodInfo>>,
+        /// Less important pods that waited for room on this node: it is no longer theirs.
+        displaced: Vec<Arc<PodInfo>>,
     },
-    /// It would not help; the text goes after the decision's message.
+    /// It may not, or not now; the text goes after the decision's message.
+    NotEligible(&'static str),
+    /// It would not help, and no node is nominated any more; the text goes after the decision's message.
     Nothing(String),
 }
 
@@ -41,22 +44,20 @@ pub fn preempt(
     budgets: &[Arc<PodDisruptionBudget>],
 ) -> Preemption {
     if pod.spec().and_then(|spec| spec.preemption_policy.as_deref()) == Some("Never") {
-        return Preemption::Nothing("preemption: not eligible due to preemptionPolicy=Never.".into());
+        return Preemption::NotEligible("preemption: not eligible due to preemptionPolicy=Never.");
     }
-    // Victims of an earlier attempt are still leaving: wait for them.
-    let nominated = pod
-        .pod
-        .status
-        .as_ref()
-        .and_then(|status| status.nominated_node_name.as_deref());
+    // Victims of an earlier attempt are still leaving: wait for them, unless the node would not do any more.
+    let nominated = pod.nominated().filter(|name| {
+        let mut rejections = decision.rejections();
+        !rejections.any(|(node, rejection)| node == *name && !rejection.resolvable)
+    });
     let leaving = nominated.and_then(|node| snapshot.nodes.get(node)).is_some_and(|node| {
         node.pods
             .values()
-            .any(|other| other.priority < pod.priority && other.is_terminating())
+            .any(|other| other.priority < pod.priority && was_preempted(other))
     });
     if leaving {
-        let text = "preemption: not eligible due to a terminating pod on the nominated node.";
-        return Preemption::Nothing(text.into());
+        return Preemption::NotEligible("preemption: not eligible due to a terminating pod on the nominated node.");
     }
     let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
     let mut candidates = Vec::new();
@@ -99,6 +100,14 @@ pub fn preempt(
     });
     match best {
         Some(candidate) => Preemption::Evict {
+            displaced: snapshot
+                .nominated
+                .get(&candidate.node)
+                .into_iter()
+                .flatten()
+                .filter(|other| other.priority < pod.priority)
+                .cloned()
+                .collect(),
             node: candidate.node,
             victims: candidate.victims,
         },
@@ -115,6 +124,14 @@ pub fn preempt(
             ))
         }
     }
+}
+
+/// Whether a pod is going because a scheduler wanted its room.
+fn was_preempted(pod: &PodInfo) -> bool {
+    pod.is_terminating()
+        && timonel_api::pod::condition(&pod.pod, "DisruptionTarget").is_some_and(|condition| {
+            condition.status == "True" && condition.reason.as_deref() == Some("PreemptionByScheduler")
+        })
 }
 
 fn started(pod: &PodInfo) -> Timestamp {
@@ -167,12 +184,7 @@ fn victims_on(
 }
 
 fn fits_with(pod: &PodInfo, snapshot: &Snapshot, node: &NodeInfo) -> bool {
-    let nodes: OrdMap<String, Arc<NodeInfo>> = snapshot.nodes.update(node.name.clone(), Arc::new(node.clone()));
-    let snapshot = Snapshot {
-        nodes,
-        namespaces: snapshot.namespaces.clone(),
-    };
-    fits(pod, &snapshot, node)
+    fits(pod, &snapshot.with_node(Arc::new(node.clone())), node)
 }
 
 fn split_by_budget(

@@ -14,11 +14,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::bind;
+use crate::bind::{self, Nomination};
 use crate::cluster::{Cluster, Owners};
 use crate::decide::{Decision, decide};
 use crate::plugins::ClusterEvent;
-use crate::pod_info::PodInfo;
+use crate::pod_info::{PodInfo, nominated_node};
 use crate::preempt::{Preemption, preempt};
 use crate::queue::SchedulingQueue;
 use crate::{Config, Deps};
@@ -206,8 +206,24 @@ impl Scheduler {
     fn drop_pod(&mut self, pod: &Pod) {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         self.queue.remove(&timonel_client::runner::key_of(pod));
-        if self.cluster.remove_pod(uid) {
+        let withdrawn = self.cluster.withdraw(uid);
+        if self.cluster.remove_pod(uid) || withdrawn {
             self.queue.happened(ClusterEvent::PodGone, Instant::now());
+        }
+    }
+
+    /// Follows what the status of a pod without a node says of the room that it waits for.
+    fn follow_nomination(&mut self, pod: &Arc<Pod>, old: Option<&Pod>) {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        match nominated_node(pod) {
+            Some(node) => self
+                .cluster
+                .nominate(Arc::new(PodInfo::new(Arc::clone(pod), None)), node),
+            // What has never been written may be known here already.
+            None if old.and_then(nominated_node).is_some() && self.cluster.withdraw(uid) => {
+                self.queue.happened(ClusterEvent::PodGone, Instant::now());
+            }
+            None => {}
         }
     }
 
@@ -240,6 +256,7 @@ impl Scheduler {
             let event = self.cluster.set_placed(info, &node);
             self.queue.happened(event, now);
         } else if self.is_ours(&pod) {
+            self.follow_nomination(&pod, old.as_deref());
             let matters = old.is_none_or(|old| {
                 old.spec != pod.spec || old.metadata.labels != pod.metadata.labels || !self.queue.contains(&key)
             });
@@ -250,6 +267,7 @@ impl Scheduler {
             }
         } else {
             self.queue.remove(&key);
+            self.cluster.withdraw(pod.metadata.uid.as_deref().unwrap_or_default());
         }
     }
 
@@ -298,20 +316,44 @@ impl Scheduler {
     ) {
         let rejected_by = decision.rejections().map(|(_, rejection)| rejection.plugin).collect();
         self.queue.unschedulable(key, rejected_by, Instant::now());
-        let (mut message, mut nominated, mut victims) = (decision.message(), None, Vec::new());
-        match preempt(info, snapshot, decision, &self.budgets.list()) {
-            Preemption::Nothing(why) if !decision.verdicts.is_empty() => message = format!("{message} {why}"),
-            Preemption::Nothing(_) => {}
-            Preemption::Evict { node, victims: found } => (nominated, victims) = (Some(node), found),
+        let mut message = decision.message();
+        let mut add = |why: &str| {
+            if !decision.verdicts.is_empty() {
+                message = format!("{message} {why}");
+            }
+        };
+        let (mut victims, mut displaced) = (Vec::new(), Vec::new());
+        let nomination = match preempt(info, snapshot, decision, &self.budgets.list()) {
+            Preemption::NotEligible(why) => {
+                add(why);
+                Nomination::Keep
+            }
+            Preemption::Nothing(why) => {
+                add(&why);
+                self.cluster.withdraw(&info.uid);
+                Nomination::Clear
+            }
+            Preemption::Evict {
+                node,
+                victims: leaving,
+                displaced: others,
+            } => {
+                (victims, displaced) = (leaving, others);
+                self.cluster.nominate(Arc::clone(info), &node);
+                Nomination::Node(node)
+            }
+        };
+        for other in &displaced {
+            self.cluster.withdraw(&other.uid);
         }
         self.recorder
             .publish(&*info.pod, EventType::Warning, "FailedScheduling", message.clone());
-        for victim in &victims {
-            let node = nominated.as_deref().unwrap_or_default();
-            let uid = &info.uid;
-            let text = format!("Preempted by pod {uid} on node {node}");
-            self.recorder
-                .publish(&*victim.pod, EventType::Normal, "Preempted", text);
+        if let Nomination::Node(node) = &nomination {
+            for victim in &victims {
+                let text = format!("Preempted by pod {} on node {node}", info.uid);
+                self.recorder
+                    .publish(&*victim.pod, EventType::Normal, "Preempted", text);
+            }
         }
         let (client, clock, pod) = (
             self.deps.client.clone(),
@@ -325,8 +367,12 @@ impl Scheduler {
                     tracing::warn!(victim = %victim.key, error = timonel_client::chain(&error), "cannot preempt");
                 }
             }
-            let nominated = nominated.as_deref();
-            if let Err(error) = bind::report(&client, &*clock, &pod, "Unschedulable", &message, nominated).await {
+            for other in &displaced {
+                if let Err(error) = bind::displace(&client, &other.pod).await {
+                    tracing::debug!(pod = %other.key, error = timonel_client::chain(&error), "cannot take a nomination back");
+                }
+            }
+            if let Err(error) = bind::report(&client, &*clock, &pod, "Unschedulable", &message, &nomination).await {
                 tracing::debug!(pod = %key, error = timonel_client::chain(&error), "cannot report the condition");
             }
             Written::Reported
@@ -347,6 +393,9 @@ impl Scheduler {
             Err(error) => {
                 tracing::warn!(error = timonel_client::chain(&error), "binding failed");
                 self.cluster.forget(&info.uid);
+                if let Some(node) = info.nominated() {
+                    self.cluster.nominate(Arc::clone(&info), node);
+                }
                 let now = Instant::now();
                 self.queue.failed(&info.key, now);
                 self.queue.happened(ClusterEvent::PodGone, now);
@@ -357,6 +406,7 @@ impl Scheduler {
                     .is_none_or(|pod| !self.is_ours(&pod) || pod::is_scheduled(&pod))
                 {
                     self.queue.remove(&info.key);
+                    self.cluster.withdraw(&info.uid);
                 }
             }
         }

@@ -103,16 +103,46 @@ pub fn normalized_image(name: &str) -> String {
     }
 }
 
-/// The world at one moment. Cloning costs two pointers.
+/// Pods that a node is nominated for: others were asked to leave it so that they fit.
+pub type Nominated = OrdMap<String, Vec<Arc<PodInfo>>>;
+
+/// The world at one moment. Cloning costs three pointers.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// By name; nodes without a `node` part are not in here.
     pub nodes: OrdMap<String, Arc<NodeInfo>>,
     /// Labels of namespaces.
     pub namespaces: Namespaces,
+    /// Who waits for room that is being made, by node.
+    pub nominated: Nominated,
 }
 
 impl Snapshot {
+    /// The same world but for one node.
+    #[must_use]
+    pub fn with_node(&self, node: Arc<NodeInfo>) -> Self {
+        Self {
+            nodes: self.nodes.update(node.name.clone(), node),
+            ..self.clone()
+        }
+    }
+
+    /// A node as it will be when those have come for whom room is made on it and who are no less important than `pod`; `None`
+    /// where there are none.
+    pub fn with_nominated(&self, pod: &PodInfo, node: &NodeInfo) -> Option<NodeInfo> {
+        let waiting = self.nominated.get(&node.name)?;
+        let mut waiting = waiting
+            .iter()
+            .filter(|other| other.priority >= pod.priority && other.uid != pod.uid)
+            .peekable();
+        waiting.peek()?;
+        let mut later = node.clone();
+        for other in waiting {
+            later.add_pod(Arc::clone(other));
+        }
+        Some(later)
+    }
+
     /// Visits every pod on every node.
     pub fn pods(&self) -> impl Iterator<Item = (&NodeInfo, &PodInfo)> {
         self.nodes

@@ -54,6 +54,10 @@ pub(super) async fn bind(
         }
         let mut new = old.clone();
         new["spec"]["nodeName"] = node.into();
+        // It waits for no room any more.
+        if let Some(status) = new["status"].as_object_mut() {
+            status.remove("nominatedNodeName");
+        }
         for field in ["annotations", "labels"] {
             let given = binding["metadata"][field].as_object().cloned().unwrap_or_default();
             if !given.is_empty() {

@@ -11,6 +11,7 @@ use crate::preempt::{Preemption, preempt};
 #[derive(Default)]
 struct World {
     nodes: imbl::OrdMap<String, Arc<NodeInfo>>,
+    nominated: crate::snapshot::Nominated,
 }
 
 impl World {
@@ -35,9 +36,15 @@ impl World {
         self
     }
 
+    fn nominated(mut self, node: &str, pod: PodInfo) -> Self {
+        self.nominated.entry(node.to_owned()).or_default().push(Arc::new(pod));
+        self
+    }
+
     fn snapshot(&self) -> Snapshot {
         Snapshot {
             nodes: self.nodes.clone(),
+            nominated: self.nominated.clone(),
             ..Snapshot::default()
         }
     }
@@ -169,7 +176,7 @@ fn a_more_important_pod_takes_the_place_of_the_least_important_one() {
     let important = pod_with("p", json!({"priority": 100, "requests": {"cpu": "1"}}));
     let snapshot = world.snapshot();
     let decision = decide(&important, &snapshot, 0);
-    let Preemption::Evict { node, victims } = preempt(&important, &snapshot, &decision, &[]) else {
+    let Preemption::Evict { node, victims, .. } = preempt(&important, &snapshot, &decision, &[]) else {
         panic!("expected an eviction")
     };
     let names: Vec<_> = victims.iter().map(|victim| victim.key.name.as_str()).collect();
@@ -181,4 +188,74 @@ fn a_more_important_pod_takes_the_place_of_the_least_important_one() {
     };
     expect!["preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling."]
         .assert_eq(&why);
+}
+
+fn important(name: &str, priority: i32) -> PodInfo {
+    pod_with(name, json!({"priority": priority, "requests": {"cpu": "1500m"}}))
+}
+
+/// What the status of a pod says for which room is made on a node.
+fn waiting_for(node: &str, pod: PodInfo) -> PodInfo {
+    let mut with = (*pod.pod).clone();
+    with.status.get_or_insert_default().nominated_node_name = Some(node.to_owned());
+    PodInfo::new(Arc::new(with), None)
+}
+
+#[test]
+fn room_that_is_made_for_a_pod_is_not_given_to_a_lesser_one() {
+    let world = World::default().node("n1").nominated("n1", important("waits", 10));
+    check(
+        &important("lesser", 9),
+        &world,
+        expect!["0/1 nodes are available: 1 Insufficient cpu."],
+    );
+    check(&important("greater", 11), &world, expect!["n1"]);
+    check(
+        &pod_with("small", json!({"priority": 0, "requests": {"cpu": "500m"}})),
+        &world,
+        expect!["n1"],
+    );
+    check(&important("waits", 10), &world, expect!["n1"]);
+}
+
+#[test]
+fn a_pod_goes_where_room_was_made_for_it() {
+    let world = World::default()
+        .node("n1")
+        .node("n2")
+        .running("n2", pod_with("a", json!({"requests": {"cpu": "500m"}})));
+    check(&important("p", 10), &world, expect!["n1"]);
+    check(&waiting_for("n2", important("p", 10)), &world, expect!["n2"]);
+    let world = world.running("n2", pod_with("b", json!({"requests": {"cpu": "500m"}})));
+    check(&waiting_for("n2", important("p", 10)), &world, expect!["n1"]);
+}
+
+#[test]
+fn who_waits_for_leaving_victims_asks_nobody_else_to_leave_and_displaces_lesser_ones() {
+    let victim = |labels: Value| {
+        let mut victim = (*important("victim", 1).pod).clone();
+        victim.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+        victim.status = serde_json::from_value(json!({"conditions": labels})).unwrap();
+        PodInfo::new(Arc::new(victim), None)
+    };
+    let preempted = json!([{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]);
+    let pod = waiting_for("n1", important("p", 10));
+    let ask = |world: World| {
+        let snapshot = world.snapshot();
+        preempt(&pod, &snapshot, &decide(&pod, &snapshot, 0), &[])
+    };
+    let Preemption::NotEligible(why) = ask(World::default().node("n1").running("n1", victim(preempted))) else {
+        panic!("it waits")
+    };
+    expect!["preemption: not eligible due to a terminating pod on the nominated node."].assert_eq(why);
+    // Somebody who leaves for another reason is nobody to wait for.
+    let world = World::default()
+        .node("n1")
+        .running("n1", victim(json!([])))
+        .nominated("n1", important("lesser", 5));
+    let Preemption::Evict { displaced, .. } = ask(world) else {
+        panic!("it makes room")
+    };
+    let names: Vec<_> = displaced.iter().map(|other| other.key.name.as_str()).collect();
+    assert_eq!(names, ["lesser"]);
 }

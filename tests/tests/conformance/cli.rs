@@ -31,6 +31,7 @@ fn kubectl_cluster_info() {
     );
 }
 
+/// Kubectl, version
 #[test]
 fn kubectl_version() {
     let server = Server::alone();

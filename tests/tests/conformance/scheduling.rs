@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::hollow::node;
+use crate::hollow::{Hollow, node};
 use crate::server::Server;
 
 /// LimitRange, resources
@@ -257,4 +257,78 @@ fn verify_the_disruptiontarget_condition_is_added_to_the_preempted_pod() {
         .expect("the condition");
     assert_eq!(target["status"], "True");
     assert_eq!(target["reason"], "PreemptionByScheduler");
+}
+
+/// Pod preemption verification
+#[test]
+fn pod_preemption_verification() {
+    let server = Server::control_plane();
+    let _kubelet = Hollow::start(&server);
+    let fake = "example.com/fakecpu";
+    let amounts = json!({fake: "1000"});
+    server.at("v1", "nodes").patch(
+        "hollow/status",
+        json!({"status": {"capacity": amounts, "allocatable": amounts}}),
+    );
+    let classes = server.at("scheduling.k8s.io/v1", "priorityclasses");
+    for value in 1..=4 {
+        classes.create(json!({"metadata": {"name": format!("p{value}")}, "value": value}));
+    }
+    let spec = |class: &str, amount: &str| {
+        let resources = json!({"requests": {fake: amount}, "limits": {fake: amount}});
+        json!({"priorityClassName": class, "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "c", "image": "i:1", "resources": resources}]})
+    };
+    let pods = server.at("v1", "pods").within("default");
+    let sets = server.at("apps/v1", "replicasets").within("default");
+    let seen = pods.revision();
+    for (name, class, amount) in [("pod1", "p1", "200"), ("pod2", "p2", "300"), ("pod3", "p3", "450")] {
+        let labels = json!({"name": name});
+        sets.create(json!({"metadata": {"name": format!("rs-{name}")}, "spec": {
+            "replicas": 1, "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": spec(class, amount)},
+        }}));
+        sets.until("its pod is available", &format!("rs-{name}"), |set| {
+            set["status"]["availableReplicas"] == 1
+        });
+    }
+    pods.create(json!({"metadata": {"name": "pod4"}, "spec": spec("p4", "500")}));
+    pods.until("it has a place", "pod4", |pod| pod["spec"]["nodeName"] == "hollow");
+
+    // Every pod that the sets ever made: those of the two less important ones are preempted once, and their successors wait.
+    let waits = |pod: &Value| {
+        let conditions = pod["status"]["conditions"].as_array();
+        conditions
+            .into_iter()
+            .flatten()
+            .any(|condition| condition["reason"] == "Unschedulable")
+    };
+    crate::client::eventually("the successors wait", || {
+        let waiting: Vec<Value> = pods.items("").into_iter().filter(waits).collect();
+        match waiting.len() {
+            2 => Ok(()),
+            _ => Err(format!("{waiting:?}")),
+        }
+    });
+    // The catalogue's own test looks for so long whether the state is stable.
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    let mut watch = pods.watch(&format!("resourceVersion={seen}"));
+    pods.create(json!({"metadata": {"name": "last"}, "spec": spec("p1", "1000")}));
+    let mut made = std::collections::BTreeMap::from([("pod1", 0), ("pod2", 0), ("pod3", 0)]);
+    loop {
+        let event = watch.next();
+        if event.name() == "last" {
+            break;
+        }
+        let set = event.object["metadata"]["labels"]["name"].as_str().unwrap_or_default();
+        if let Some(count) = made.get_mut(set)
+            && event.kind == "ADDED"
+        {
+            *count += 1;
+        }
+    }
+    assert_eq!(
+        made.into_iter().collect::<Vec<_>>(),
+        [("pod1", 2), ("pod2", 2), ("pod3", 1)]
+    );
 }
