@@ -44,6 +44,42 @@ fn dependencies_between_crates_point_one_way() {
     }
 }
 
+/// Packages with their features, as cargo unites them for these.
+fn features(packages: &[&str], edges: &str) -> BTreeSet<String> {
+    let mut tree = std::process::Command::new(env!("CARGO"));
+    tree.current_dir(workspace()).args([
+        "tree",
+        "--offline",
+        "--prefix",
+        "none",
+        "--format",
+        "{p} {f}",
+        "--edges",
+        edges,
+    ]);
+    for package in packages {
+        tree.args(["--package", package]);
+    }
+    let output = tree.output().expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8_lossy(&output.stdout);
+    lines
+        .lines()
+        .map(|line| line.trim_end_matches(" (*)").trim_end().to_owned())
+        .collect()
+}
+
+#[test]
+fn the_tests_want_no_features_for_which_the_programs_are_built_again() {
+    let programs = features(&["timonel", "timonctl"], "normal,build");
+    let all = features(&["timonel", "timonctl", "timonel-tests"], "all");
+    let again: Vec<&String> = programs.difference(&all).collect();
+    assert!(
+        again.is_empty() && !programs.is_empty(),
+        "built once for the programs and once for the tests: {again:#?}"
+    );
+}
+
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("readable").flatten() {
         let path = entry.path();
