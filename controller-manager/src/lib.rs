@@ -11,6 +11,7 @@
 
 mod backends;
 mod certificates;
+mod claim;
 mod context;
 mod deployment;
 mod disruption;
@@ -21,6 +22,7 @@ mod namespace;
 mod node_ipam;
 mod node_lifecycle;
 mod owner;
+mod pod_control;
 mod pod_gc;
 mod replicaset;
 mod resource;
@@ -48,6 +50,7 @@ type Start = fn(Context) -> BoxFuture<'static, ()>;
 /// Every controller and how it starts, in no particular order.
 const CONTROLLERS: &[(&str, Start)] = &[
     ("replicaset", replicaset::start),
+    ("replicationcontroller", replicaset::start_replication_controllers),
     ("deployment", deployment::start),
     ("endpointslice", endpoint_slice::start),
     ("endpoints", endpoints::start),
