@@ -2,7 +2,11 @@
 //!
 //! Upstream: `ClaimObject` in `pkg/controller/controller_ref_manager.go`.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector as TypedSelector, ObjectMeta};
+use timonel_api::ObjectKey;
+use timonel_api::selector::LabelSelector;
+use timonel_client::Reader;
+use timonel_client::runner::key_of;
 
 use crate::owner;
 
@@ -29,6 +33,40 @@ pub(crate) fn claim(object: &ObjectMeta, uid: &str, matches: bool, leaving: bool
     }
 }
 
+/// Returns whether something concerns the object: it controls it, or it is an orphan that its selector matches.
+pub(crate) fn ours(controller: &ObjectMeta, selector: Option<&TypedSelector>) -> impl Fn(&ObjectMeta) -> bool + use<> {
+    let (uid, selector) = (
+        owner::uid(controller).to_owned(),
+        LabelSelector::from_optional(selector),
+    );
+    move |object| match owner::controller_of(object) {
+        Some(owner) => owner.uid == uid,
+        None => selector.matches_optional(object.labels.as_ref()),
+    }
+}
+
+/// Returns the keys of the objects of a kind that another object concerns: its controller, or everyone that would adopt it.
+pub(crate) fn concerned<K>(
+    controllers: &Reader<K>,
+    object: &ObjectMeta,
+    selector: impl Fn(&K) -> Option<TypedSelector>,
+) -> Vec<ObjectKey>
+where
+    K: kube::Resource<DynamicType = ()> + Send + Sync + 'static,
+{
+    let namespace = owner::namespace(object);
+    match owner::controller_of(object) {
+        Some(owner) if owner.kind == K::kind(&()) => vec![ObjectKey::new(namespace, owner.name.clone())],
+        Some(_) => Vec::new(),
+        None => controllers
+            .list_in(namespace)
+            .iter()
+            .filter(|one| LabelSelector::from_optional(selector(one).as_ref()).matches_optional(object.labels.as_ref()))
+            .map(|one| key_of(&**one))
+            .collect(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -38,7 +76,8 @@ mod tests {
     #[test]
     fn orphans_are_adopted_and_strangers_released_unless_the_controller_leaves() {
         let object = |owner: Option<&str>| -> ObjectMeta {
-            let owners = owner.map(|uid| json!([{"apiVersion": "v1", "kind": "X", "name": "x", "uid": uid, "controller": true}]));
+            let owners = owner
+                .map(|uid| json!([{"apiVersion": "v1", "kind": "X", "name": "x", "uid": uid, "controller": true}]));
             serde_json::from_value(json!({"ownerReferences": owners})).unwrap()
         };
         for (owner, matches, leaving, expected) in [
@@ -51,7 +90,11 @@ mod tests {
             (None, true, true, Claim::Leave),
             (None, false, false, Claim::Leave),
         ] {
-            assert_eq!(claim(&object(owner), "me", matches, leaving), expected, "{owner:?} {matches} {leaving}");
+            assert_eq!(
+                claim(&object(owner), "me", matches, leaving),
+                expected,
+                "{owner:?} {matches} {leaving}"
+            );
         }
         let mut going = object(None);
         going.deletion_timestamp = Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());

@@ -13,11 +13,14 @@ mod backends;
 mod certificates;
 mod claim;
 mod context;
+mod daemonset;
 mod deployment;
 mod disruption;
 mod endpoint_slice;
 mod endpoints;
 mod garbage_collector;
+mod hash;
+mod history;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
@@ -28,6 +31,8 @@ mod replicaset;
 mod resource;
 mod root_ca;
 mod service_account;
+mod share;
+mod statefulset;
 mod taint_eviction;
 mod template;
 mod timings;
@@ -52,6 +57,8 @@ const CONTROLLERS: &[(&str, Start)] = &[
     ("replicaset", replicaset::start),
     ("replicationcontroller", replicaset::start_replication_controllers),
     ("deployment", deployment::start),
+    ("daemonset", daemonset::start),
+    ("statefulset", statefulset::start),
     ("endpointslice", endpoint_slice::start),
     ("endpoints", endpoints::start),
     ("node-lifecycle", node_lifecycle::start),

@@ -44,14 +44,21 @@ impl<'a> PodControl<'a> {
     }
 
     /// Becomes the controller of an orphan.
-    pub(crate) async fn adopt(&self, pod: &Pod, owner: &OwnerReference, writes: &mut Writes) -> Result<(), ReconcileError> {
-        self.patch(pod, &owner::adoption(&pod.metadata, owner), "adopt", writes).await
+    pub(crate) async fn adopt(
+        &self,
+        pod: &Pod,
+        owner: &OwnerReference,
+        writes: &mut Writes,
+    ) -> Result<(), ReconcileError> {
+        self.patch(pod, &owner::adoption(&pod.metadata, owner), "adopt", writes)
+            .await
     }
 
     /// Lets a pod go.
     pub(crate) async fn release(&self, pod: &Pod, writes: &mut Writes) -> Result<(), ReconcileError> {
         let uid = self.about.uid.as_deref().unwrap_or_default();
-        self.patch(pod, &owner::release(&pod.metadata, uid), "release", writes).await
+        self.patch(pod, &owner::release(&pod.metadata, uid), "release", writes)
+            .await
     }
 
     /// Merges a patch into a pod.

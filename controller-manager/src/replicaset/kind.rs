@@ -39,6 +39,8 @@ pub(crate) trait Kind:
     fn cache(caches: &Caches) -> &Reader<Self>;
     /// Sees an object as a ReplicaSet.
     fn see(object: &Arc<Self>) -> Arc<ReplicaSet>;
+    /// Returns its selector, as a ReplicaSet says it.
+    fn selector(&self) -> Option<LabelSelector>;
     /// The opposite of `see`.
     fn restore(set: ReplicaSet) -> Self;
 }
@@ -56,6 +58,10 @@ impl Kind for ReplicaSet {
         Arc::clone(object)
     }
 
+    fn selector(&self) -> Option<LabelSelector> {
+        Some(self.spec.as_ref()?.selector.clone())
+    }
+
     fn restore(set: ReplicaSet) -> Self {
         set
     }
@@ -70,18 +76,22 @@ impl Kind for ReplicationController {
         &caches.replication_controllers
     }
 
+    fn selector(&self) -> Option<LabelSelector> {
+        Some(LabelSelector {
+            match_labels: Some(self.spec.as_ref()?.selector.clone().unwrap_or_default()),
+            match_expressions: None,
+        })
+    }
+
     fn see(object: &Arc<Self>) -> Arc<ReplicaSet> {
         let controller = Self::clone(object);
-        let selector = |labels| LabelSelector {
-            match_labels: Some(labels),
-            match_expressions: None,
-        };
+        let selector = object.selector().unwrap_or_default();
         Arc::new(ReplicaSet {
             metadata: controller.metadata,
             spec: controller.spec.map(|spec| ReplicaSetSpec {
                 replicas: spec.replicas,
                 min_ready_seconds: spec.min_ready_seconds,
-                selector: selector(spec.selector.unwrap_or_default()),
+                selector,
                 template: spec.template,
             }),
             status: controller.status.map(|status| ReplicaSetStatus {

@@ -19,12 +19,11 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use timonel_api::ObjectKey;
-use timonel_api::selector::LabelSelector;
 use timonel_client::events::Recorder;
-use timonel_client::runner::{Controller, Plan, ReconcileError, Source, Writes, key_of};
+use timonel_client::runner::{Controller, Plan, ReconcileError, Source, Writes};
 
+use crate::claim;
 use crate::context::Context;
-use crate::owner;
 use kind::Kind;
 pub(crate) use observe::{Failure, Observed};
 pub(crate) use plan::{Action, Because, plan};
@@ -71,29 +70,8 @@ impl<K: Kind> Controller for ReplicaSets<K> {
     fn sources(&self) -> Vec<Source> {
         let caches = &self.context.caches;
         let sets = K::cache(caches).clone();
-        let kind = K::kind(&());
-        let concerned = move |pod: &Pod| {
-            let namespace = owner::namespace(&pod.metadata);
-            match owner::controller_of(&pod.metadata) {
-                Some(owner) if owner.kind == kind => vec![ObjectKey::new(namespace, owner.name.clone())],
-                Some(_) => Vec::new(),
-                // An orphan concerns every set that would adopt it.
-                None => sets
-                    .list_in(namespace)
-                    .iter()
-                    .filter(|set| {
-                        let set = K::see(set);
-                        let selector = set.spec.as_ref().map(|spec| &spec.selector);
-                        LabelSelector::from_optional(selector).matches_optional(pod.metadata.labels.as_ref())
-                    })
-                    .map(|set| key_of(&**set))
-                    .collect(),
-            }
-        };
-        vec![
-            Source::primary(K::cache(caches)),
-            Source::new(&caches.pods, concerned),
-        ]
+        let of_pod = move |pod: &Pod| claim::concerned(&sets, &pod.metadata, K::selector);
+        vec![Source::primary(K::cache(caches)), Source::new(&caches.pods, of_pod)]
     }
 
     fn keys(&self) -> Vec<ObjectKey> {
