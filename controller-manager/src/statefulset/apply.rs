@@ -4,7 +4,7 @@ use futures::future::join_all;
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetStatus};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use serde_json::json;
 use timonel_client::events::{EventType, reference_to};
 use timonel_client::runner::{Acting as _, Plan, ReconcileError, Writes, is_namespace_terminating, key_of};
@@ -170,15 +170,12 @@ impl StatefulSets {
         owners: &[OwnerReference],
         writes: &mut Writes,
     ) -> Result<(), ReconcileError> {
-        let meta = &claim.metadata;
-        let owners = (!owners.is_empty()).then_some(owners);
-        let patch = json!({"metadata": {
-            "uid": meta.uid, "resourceVersion": meta.resource_version, "ownerReferences": owners,
-        }});
-        let api = self.claims(meta.namespace.as_deref());
-        let written = api
-            .patch(owner::name(meta), &PatchParams::default(), &Patch::Merge(patch))
-            .await;
+        // A replacement, for the controller's role has no patch on claims; the resource version makes it safe.
+        let mut whole = claim.clone();
+        whole.metadata.owner_references = (!owners.is_empty()).then(|| owners.to_vec());
+        let api = self.claims(claim.metadata.namespace.as_deref());
+        let name = owner::name(&claim.metadata);
+        let written = api.replace(name, &PostParams::default(), &whole).await;
         let written = written.acting(|| format!("cannot set the owners of claim {}", key_of(claim)))?;
         self.wrote_claim(Some(&written), writes);
         Ok(())
