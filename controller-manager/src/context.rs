@@ -3,10 +3,13 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, ReplicationController, Secret, Service,
+    ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::Api;
@@ -28,6 +31,11 @@ pub(crate) struct Caches {
     pub(crate) namespaces: Reader<Namespace>,
     pub(crate) replica_sets: Reader<ReplicaSet>,
     pub(crate) deployments: Reader<Deployment>,
+    pub(crate) replication_controllers: Reader<ReplicationController>,
+    pub(crate) daemon_sets: Reader<DaemonSet>,
+    pub(crate) stateful_sets: Reader<StatefulSet>,
+    pub(crate) revisions: Reader<ControllerRevision>,
+    pub(crate) claims: Reader<PersistentVolumeClaim>,
     pub(crate) services: Reader<Service>,
     pub(crate) service_accounts: Reader<ServiceAccount>,
     /// Only those called `kube-root-ca.crt`.
@@ -66,6 +74,11 @@ impl Context {
             namespaces: start.all(),
             replica_sets: start.all(),
             deployments: start.all(),
+            replication_controllers: start.all(),
+            daemon_sets: start.all(),
+            stateful_sets: start.all(),
+            revisions: start.all(),
+            claims: start.all(),
             services: start.all(),
             service_accounts: start.all(),
             root_cas: start.from(

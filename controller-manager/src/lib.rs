@@ -11,21 +11,28 @@
 
 mod backends;
 mod certificates;
+mod claim;
 mod context;
+mod daemonset;
 mod deployment;
 mod disruption;
 mod endpoint_slice;
 mod endpoints;
 mod garbage_collector;
+mod hash;
+mod history;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
 mod owner;
+mod pod_control;
 mod pod_gc;
 mod replicaset;
 mod resource;
 mod root_ca;
 mod service_account;
+mod share;
+mod statefulset;
 mod taint_eviction;
 mod template;
 mod timings;
@@ -48,7 +55,10 @@ type Start = fn(Context) -> BoxFuture<'static, ()>;
 /// Every controller and how it starts, in no particular order.
 const CONTROLLERS: &[(&str, Start)] = &[
     ("replicaset", replicaset::start),
+    ("replicationcontroller", replicaset::start_replication_controllers),
     ("deployment", deployment::start),
+    ("daemonset", daemonset::start),
+    ("statefulset", statefulset::start),
     ("endpointslice", endpoint_slice::start),
     ("endpoints", endpoints::start),
     ("node-lifecycle", node_lifecycle::start),

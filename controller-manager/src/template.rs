@@ -1,30 +1,24 @@
 //! From a pod template to a pod.
 
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
-use crate::owner;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 /// Makes the pod that a controller creates from its template; the API server makes up the rest of its name.
-pub(crate) fn pod_for<K>(controller: &K, template: Option<&PodTemplateSpec>) -> Option<Pod>
-where
-    K: kube::Resource<DynamicType = ()>,
-{
-    let template = template?;
+pub(crate) fn pod_for(namespace: &str, owner: OwnerReference, template: &PodTemplateSpec) -> Pod {
     let given = template.metadata.clone().unwrap_or_default();
-    Some(Pod {
+    Pod {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{}-", owner::name(controller.meta()))),
-            namespace: controller.meta().namespace.clone(),
+            generate_name: Some(format!("{}-", owner.name)),
+            namespace: Some(namespace.to_owned()),
             labels: given.labels,
             annotations: given.annotations,
             finalizers: given.finalizers,
-            owner_references: Some(vec![owner::controller_reference(controller)]),
+            owner_references: Some(vec![owner]),
             ..ObjectMeta::default()
         },
         spec: template.spec.clone(),
         status: None,
-    })
+    }
 }
 
 /// Returns what the server said, without the client's own words around it.

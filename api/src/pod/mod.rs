@@ -3,15 +3,17 @@
 //! ```text
 //! Pod --state--> ready? active? available?      --resources--> requests, limits --qos--> Guaranteed, Burstable, BestEffort
 //! Pods --ranking--> the order in which a ReplicaSet deletes them
-//! tolerations x taints --taints--> tolerated?
+//! tolerations x taints --taints--> tolerated?   node selector, affinity x node --node_affinity--> asked for?
 //! ```
 
+mod node_affinity;
 mod qos;
 mod ranking;
 mod resources;
 mod state;
 mod taints;
 
+pub use node_affinity::{matches_node, matches_node_term};
 pub use qos::{BEST_EFFORT, BURSTABLE, GUARANTEED, qos_class};
 pub use ranking::{deletion_cost, deletion_order, parse_deletion_cost, ranks_by_node, restarts};
 pub use resources::{

@@ -10,6 +10,7 @@ use timonel_client::runner::Plan;
 
 use super::scale::{Limits, available, proportional, size};
 use super::{Observed, revision, status};
+use crate::claim::{Claim, claim};
 use crate::owner;
 
 /// One step.
@@ -160,16 +161,14 @@ impl Planner<'_> {
         let mut own = Vec::new();
         for set in &self.observed.sets {
             let matches = selector.matches_optional(set.metadata.labels.as_ref());
-            match (owner::is_controlled_by(&set.metadata, uid), matches) {
-                (true, true) => own.push(Arc::clone(set)),
-                (true, false) => {
+            match claim(&set.metadata, uid, matches, leaving) {
+                Claim::Own => own.push(Arc::clone(set)),
+                Claim::Release => {
                     self.plan
                         .act(Action::Release(Arc::clone(set)), Because::NoLongerMatchesSelector);
                 }
-                (false, true) if !leaving && set.metadata.deletion_timestamp.is_none() => {
-                    self.plan.act(Action::Adopt(Arc::clone(set)), Because::MatchesSelector);
-                }
-                (false, _) => {}
+                Claim::Adopt => self.plan.act(Action::Adopt(Arc::clone(set)), Because::MatchesSelector),
+                Claim::Leave => {}
             }
         }
         own

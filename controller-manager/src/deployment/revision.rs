@@ -67,26 +67,10 @@ pub(super) fn age(set: &ReplicaSet) -> (Option<jiff::Timestamp>, String) {
     (created, owner::name(&set.metadata).to_owned())
 }
 
-/// Hashes a template and a collision count into ten letters that cannot form words.
-///
-/// Upstream hashes Go's dump of the structure with FNV-1a; clients only compare and select by the label, so we hash the
-/// template's JSON in the same way.
+/// Hashes a template and a collision count.
 pub(super) fn hash(template: &PodTemplateSpec, collisions: i32) -> String {
-    const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-    let json = serde_json::to_value(without_hash(Some(template)))
-        .unwrap_or(Value::Null)
-        .to_string();
-    let mut bytes = json.into_bytes();
-    if collisions > 0 {
-        bytes.extend_from_slice(&collisions.to_le_bytes());
-    }
-    let hash = bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| {
-        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-    });
-    hash.to_string()
-        .bytes()
-        .map(|digit| char::from(LETTERS[usize::from(digit) % LETTERS.len()]))
-        .collect()
+    let json = serde_json::to_value(without_hash(Some(template))).unwrap_or(Value::Null);
+    crate::hash::letters(&json.to_string(), collisions)
 }
 
 /// Returns the annotations that the new set should have. `existing` is the set as it is, if there is one.

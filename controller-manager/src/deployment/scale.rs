@@ -6,6 +6,7 @@ use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::revision::{self, age};
+use crate::share::resolve;
 
 /// The numbers that a rollout moves within.
 #[derive(Clone, Copy, Debug)]
@@ -60,18 +61,6 @@ impl Limits {
             return new;
         }
         new + (most - all).min(self.replicas - new)
-    }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "a share of an i32")]
-fn resolve(value: &IntOrString, of: i32, up: bool) -> i32 {
-    match value {
-        IntOrString::Int(number) => *number,
-        IntOrString::String(text) => {
-            let percent: f64 = text.trim_end_matches('%').parse().unwrap_or(0.0);
-            let share = percent * f64::from(of) / 100.0;
-            if up { share.ceil() as i32 } else { share.floor() as i32 }
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use timonel_api::ObjectKey;
 use timonel_api::selector::LabelSelector;
 
-use super::ReplicaSets;
+use super::{Kind, ReplicaSets};
 use crate::owner;
 
 /// Why the last attempt to create or delete pods failed.
@@ -27,12 +27,14 @@ pub(crate) struct Observed {
     /// Pods of all ReplicaSets with the same controller: pods that double up on a node go first.
     pub(crate) related: Vec<Arc<Pod>>,
     pub(crate) failure: Option<Failure>,
+    /// Whether the status counts pods that are being deleted; a ReplicationController's does not.
+    pub(crate) counts_terminating: bool,
 }
 
-impl ReplicaSets {
+impl<K: Kind> ReplicaSets<K> {
     pub(super) fn observe_now(&self, key: &ObjectKey) -> Option<Observed> {
         let caches = &self.context.caches;
-        let set = caches.replica_sets.get(key)?;
+        let set = K::see(&K::cache(caches).get(key)?);
         let uid = owner::uid(&set.metadata);
         let selector = LabelSelector::from_optional(set.spec.as_ref().map(|spec| &spec.selector));
         let in_namespace = caches.pods.list_in(&key.namespace);
@@ -46,12 +48,11 @@ impl ReplicaSets {
         let related = match owner::controller_of(&set.metadata) {
             None => Vec::new(),
             Some(parent) => {
-                let siblings: Vec<String> = caches
-                    .replica_sets
+                let siblings: Vec<String> = K::cache(caches)
                     .list_in(&key.namespace)
                     .iter()
-                    .filter(|other| owner::is_controlled_by(&other.metadata, &parent.uid))
-                    .map(|other| owner::uid(&other.metadata).to_owned())
+                    .filter(|other| owner::is_controlled_by(other.meta(), &parent.uid))
+                    .map(|other| owner::uid(other.meta()).to_owned())
                     .collect();
                 let related = in_namespace.iter().filter(|pod| {
                     owner::controller_of(&pod.metadata).is_some_and(|owner| siblings.contains(&owner.uid))
@@ -69,6 +70,7 @@ impl ReplicaSets {
             pods,
             related,
             failure,
+            counts_terminating: K::COUNTS_TERMINATING,
             set,
         })
     }

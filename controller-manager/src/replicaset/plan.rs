@@ -10,6 +10,7 @@ use timonel_api::{conditions, pod};
 use timonel_client::runner::Plan;
 
 use super::Observed;
+use crate::claim::{Claim, claim};
 use crate::owner;
 
 /// Pods created or deleted in one go at most, as upstream's `BurstReplicas`.
@@ -61,19 +62,19 @@ pub(crate) fn plan(observed: &Observed, now: Timestamp) -> Plan<Action, Because>
         if !pod::is_active(pod) {
             continue;
         }
-        match (mine, matches) {
-            (true, true) => own.push(pod),
-            (true, false) => {
+        match claim(&pod.metadata, uid, matches, leaving) {
+            Claim::Own => own.push(pod),
+            Claim::Release => {
                 plan.act(
                     Action::Release(Arc::clone(pod)),
                     Because::NoLongerMatchesSelector { pod: name() },
                 );
             }
-            (false, true) if !leaving => {
+            Claim::Adopt => {
                 plan.act(Action::Adopt(Arc::clone(pod)), Because::MatchesSelector { pod: name() });
                 own.push(pod);
             }
-            (false, _) => {}
+            Claim::Leave => {}
         }
     }
 
@@ -165,7 +166,7 @@ fn status(observed: &Observed, own: &[&Arc<Pod>], want: usize, terminating: i32,
         fully_labeled_replicas: nonzero(count(&fully)),
         ready_replicas: nonzero(count(&pod::is_ready)),
         available_replicas: nonzero(count(&|pod| pod::is_available(pod, min_ready, now))),
-        terminating_replicas: Some(terminating),
+        terminating_replicas: observed.counts_terminating.then_some(terminating),
         observed_generation: set.metadata.generation,
         conditions: (!list.is_empty()).then_some(list),
     }

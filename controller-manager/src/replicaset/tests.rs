@@ -30,6 +30,7 @@ fn set(replicas: i32) -> World {
         pods: Vec::new(),
         related: Vec::new(),
         failure: None,
+        counts_terminating: true,
     })
 }
 

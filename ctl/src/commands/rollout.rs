@@ -1,4 +1,4 @@
-//! `rollout`: status, history, undo, restart, pause, resume of Deployments.
+//! `rollout`: status, history, undo, restart of Deployments, DaemonSets and StatefulSets; pause and resume of Deployments.
 
 use std::time::Duration;
 
@@ -144,56 +144,8 @@ fn progress(object: &Value) -> Result<(String, bool), Failure> {
     }
     match kind {
         "Deployment" => deployment_progress(object, name),
-        "DaemonSet" => {
-            let (desired, updated, available) = (
-                number(object, "/status/desiredNumberScheduled"),
-                number(object, "/status/updatedNumberScheduled"),
-                number(object, "/status/numberAvailable"),
-            );
-            Ok(if updated < desired {
-                (
-                    format!(
-                        "Waiting for daemon set {name:?} rollout to finish: {updated} out of {desired} new pods have been updated..."
-                    ),
-                    false,
-                )
-            } else if available < desired {
-                (
-                    format!(
-                        "Waiting for daemon set {name:?} rollout to finish: {available} of {desired} updated pods are available..."
-                    ),
-                    false,
-                )
-            } else {
-                (format!("daemon set {name:?} successfully rolled out"), true)
-            })
-        }
-        "StatefulSet" => {
-            let (replicas, ready, updated) = (
-                number(object, "/spec/replicas"),
-                number(object, "/status/readyReplicas"),
-                number(object, "/status/updatedReplicas"),
-            );
-            Ok(if ready < replicas {
-                (format!("Waiting for {} pods to be ready...", replicas - ready), false)
-            } else if text(object, "/status/updateRevision") != text(object, "/status/currentRevision") {
-                (
-                    format!(
-                        "waiting for statefulset rolling update to complete {updated} pods at revision {}...",
-                        text(object, "/status/updateRevision")
-                    ),
-                    false,
-                )
-            } else {
-                (
-                    format!(
-                        "statefulset rolling update complete {replicas} pods at revision {}...",
-                        text(object, "/status/currentRevision")
-                    ),
-                    true,
-                )
-            })
-        }
+        "DaemonSet" => daemon_set_progress(object, name),
+        "StatefulSet" => stateful_set_progress(object),
         other => Err(Failure::usage(format!(
             "no status viewer has been implemented for {other:?}"
         ))),
@@ -237,6 +189,82 @@ fn deployment_progress(object: &Value, name: &str) -> Result<(String, bool), Fai
     })
 }
 
+/// What cannot be told of sets that people update by deleting pods.
+fn rolls(object: &Value) -> Result<(), Failure> {
+    if text(object, "/spec/updateStrategy/type") == "RollingUpdate" {
+        return Ok(());
+    }
+    Err(Failure::usage(
+        "rollout status is only available for RollingUpdate strategy type",
+    ))
+}
+
+fn daemon_set_progress(object: &Value, name: &str) -> Result<(String, bool), Failure> {
+    rolls(object)?;
+    let (desired, updated, available) = (
+        number(object, "/status/desiredNumberScheduled"),
+        number(object, "/status/updatedNumberScheduled"),
+        number(object, "/status/numberAvailable"),
+    );
+    let waiting = format!("Waiting for daemon set {name:?} rollout to finish:");
+    Ok(if updated < desired {
+        (
+            format!("{waiting} {updated} out of {desired} new pods have been updated..."),
+            false,
+        )
+    } else if available < desired {
+        (
+            format!("{waiting} {available} of {desired} updated pods are available..."),
+            false,
+        )
+    } else {
+        (format!("daemon set {name:?} successfully rolled out"), true)
+    })
+}
+
+fn stateful_set_progress(object: &Value) -> Result<(String, bool), Failure> {
+    rolls(object)?;
+    let (replicas, ready, updated) = (
+        number(object, "/spec/replicas"),
+        number(object, "/status/readyReplicas"),
+        number(object, "/status/updatedReplicas"),
+    );
+    let wanted = replicas - number(object, "/spec/updateStrategy/rollingUpdate/partition");
+    let partitioned = object["spec"]["updateStrategy"]["rollingUpdate"].is_object();
+    Ok(if ready < replicas {
+        (format!("Waiting for {} pods to be ready...", replicas - ready), false)
+    } else if partitioned && updated < wanted {
+        (
+            format!(
+                "Waiting for partitioned roll out to finish: {updated} out of {wanted} new pods have been updated..."
+            ),
+            false,
+        )
+    } else if partitioned {
+        (
+            format!("partitioned roll out complete: {updated} new pods have been updated..."),
+            true,
+        )
+    } else if text(object, "/status/updateRevision") != text(object, "/status/currentRevision") {
+        (
+            format!(
+                "waiting for statefulset rolling update to complete {updated} pods at revision {}...",
+                text(object, "/status/updateRevision")
+            ),
+            false,
+        )
+    } else {
+        (
+            format!(
+                "statefulset rolling update complete {} pods at revision {}...",
+                number(object, "/status/currentReplicas"),
+                text(object, "/status/currentRevision")
+            ),
+            true,
+        )
+    })
+}
+
 impl Status {
     async fn one(&self, session: &Session, path: &str, mut object: Value) -> Result<(), Failure> {
         let waiting = async {
@@ -269,14 +297,18 @@ struct Revision {
     template: Value,
 }
 
-/// The revisions of a Deployment, oldest first, from the ReplicaSets that it owns.
+/// The revisions of a Deployment (its ReplicaSets), DaemonSet or StatefulSet (its ControllerRevisions), oldest first.
 async fn revisions(session: &Session, object: &Value) -> Result<Vec<Revision>, Failure> {
     let kind = object["kind"].as_str().unwrap_or("");
-    if kind != "Deployment" {
-        return Err(Failure::usage(format!(
-            "no history viewer has been implemented for {kind:?}"
-        )));
-    }
+    let (plural, read): (_, fn(&Value) -> Option<Revision>) = match kind {
+        "Deployment" => ("replicasets", of_replica_set),
+        "DaemonSet" | "StatefulSet" => ("controllerrevisions", of_controller_revision),
+        _ => {
+            return Err(Failure::usage(format!(
+                "no history viewer has been implemented for {kind:?}"
+            )));
+        }
+    };
     let namespace = text(object, "/metadata/namespace");
     let labels = object["spec"]["selector"]["matchLabels"].as_object();
     let selector = labels.map(|labels| {
@@ -287,33 +319,43 @@ async fn revisions(session: &Session, object: &Value) -> Result<Vec<Revision>, F
         pairs.join(",")
     });
     let path = format!(
-        "/apis/apps/v1/namespaces/{namespace}/replicasets{}",
+        "/apis/apps/v1/namespaces/{namespace}/{plural}{}",
         query(&[("labelSelector", selector.as_deref())])
     );
     let list = session.get(&path).await?;
     let uid = &object["metadata"]["uid"];
-    let mut revisions: Vec<Revision> = list["items"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter(|set| {
-            set["metadata"]["ownerReferences"]
-                .as_array()
-                .is_some_and(|owners| owners.iter().any(|o| o["uid"] == *uid))
-        })
-        .filter_map(|set| {
-            let annotations = &set["metadata"]["annotations"];
-            let number = annotations[REVISION].as_str()?.parse().ok()?;
-            let cause = annotations[CHANGE_CAUSE].as_str().unwrap_or("<none>").to_owned();
-            Some(Revision {
-                number,
-                cause,
-                template: set["spec"]["template"].clone(),
-            })
-        })
-        .collect();
+    let owned = |one: &&Value| {
+        let owners = one["metadata"]["ownerReferences"].as_array();
+        owners.is_some_and(|owners| owners.iter().any(|owner| owner["uid"] == *uid))
+    };
+    let items = list["items"].as_array().into_iter().flatten();
+    let mut revisions: Vec<Revision> = items.filter(owned).filter_map(read).collect();
     revisions.sort_by_key(|revision| revision.number);
     Ok(revisions)
+}
+
+fn cause(object: &Value) -> String {
+    let cause = object["metadata"]["annotations"][CHANGE_CAUSE].as_str();
+    cause.unwrap_or("<none>").to_owned()
+}
+
+fn of_replica_set(set: &Value) -> Option<Revision> {
+    Some(Revision {
+        number: set["metadata"]["annotations"][REVISION].as_str()?.parse().ok()?,
+        cause: cause(set),
+        template: set["spec"]["template"].clone(),
+    })
+}
+
+/// Its data is a patch that puts the template in place of the one that is there.
+fn of_controller_revision(revision: &Value) -> Option<Revision> {
+    let mut template = revision["data"]["spec"]["template"].clone();
+    template.as_object_mut()?.remove("$patch");
+    Some(Revision {
+        number: revision["revision"].as_i64()?,
+        cause: cause(revision),
+        template,
+    })
 }
 
 impl History {
@@ -355,9 +397,14 @@ impl Undo {
             )));
         }
         let mut revisions = revisions(session, object).await?;
-        let current = object["metadata"]["annotations"][REVISION]
-            .as_str()
-            .and_then(|text| text.parse::<i64>().ok());
+        let is_deployment = object["kind"] == "Deployment";
+        // A Deployment says where it is; of the others the newest revision is the one that they are at.
+        let current = if is_deployment {
+            let noted = object["metadata"]["annotations"][REVISION].as_str();
+            noted.and_then(|text| text.parse::<i64>().ok())
+        } else {
+            revisions.last().map(|revision| revision.number)
+        };
         let found = if self.to_revision > 0 {
             revisions
                 .into_iter()
@@ -368,7 +415,7 @@ impl Undo {
         };
         let Some(Revision { mut template, .. }) = found else {
             return Err(Failure::usage(match self.to_revision {
-                0 => format!(
+                0 if is_deployment => format!(
                     "no rollout history found for deployment {:?}",
                     text(object, "/metadata/name")
                 ),
@@ -447,6 +494,50 @@ async fn change(session: &Session, path: &str, patch: &Value) -> Result<Value, F
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sets_tell_their_rollouts_too() {
+        let told = |kind: &str, spec: Value, status: Value| {
+            let object = json!({"kind": kind, "metadata": {"name": "web"}, "spec": spec, "status": status});
+            progress(&object).unwrap()
+        };
+        let daemon = |status| {
+            told(
+                "DaemonSet",
+                json!({"updateStrategy": {"type": "RollingUpdate"}}),
+                status,
+            )
+        };
+        assert_eq!(
+            daemon(json!({"desiredNumberScheduled": 3, "updatedNumberScheduled": 1})).0,
+            "Waiting for daemon set \"web\" rollout to finish: 1 out of 3 new pods have been updated..."
+        );
+        assert_eq!(
+            daemon(json!({"desiredNumberScheduled": 3, "updatedNumberScheduled": 3, "numberAvailable": 2})).0,
+            "Waiting for daemon set \"web\" rollout to finish: 2 of 3 updated pods are available..."
+        );
+        assert!(daemon(json!({"desiredNumberScheduled": 1, "updatedNumberScheduled": 1, "numberAvailable": 1})).1);
+        let rolling =
+            json!({"replicas": 3, "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}});
+        let stateful = |status| told("StatefulSet", rolling.clone(), status);
+        assert_eq!(
+            stateful(json!({"readyReplicas": 2})).0,
+            "Waiting for 1 pods to be ready..."
+        );
+        assert_eq!(
+            stateful(json!({"readyReplicas": 3, "updatedReplicas": 1})).0,
+            "Waiting for partitioned roll out to finish: 1 out of 2 new pods have been updated..."
+        );
+        assert_eq!(
+            stateful(json!({"readyReplicas": 3, "updatedReplicas": 2})),
+            (
+                "partitioned roll out complete: 2 new pods have been updated...".to_owned(),
+                true
+            )
+        );
+        let by_hand = json!({"kind": "StatefulSet", "spec": {"updateStrategy": {"type": "OnDelete"}}});
+        assert!(progress(&by_hand).is_err());
+    }
 
     #[track_caller]
     fn check(status: Value, sentence: &str, done: bool) {

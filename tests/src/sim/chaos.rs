@@ -35,7 +35,7 @@ pub fn deployment(version: u64) -> Deployment {
 }
 
 /// Tries until the server takes it, as a patient user does.
-async fn insist<T, F: Future<Output = kube::Result<T>>>(mut act: impl FnMut() -> F) -> Option<T> {
+pub async fn insist<T, F: Future<Output = kube::Result<T>>>(mut act: impl FnMut() -> F) -> Option<T> {
     for _ in 0..50 {
         match act().await {
             Ok(value) => return Some(value),
@@ -139,7 +139,8 @@ pub async fn write(world: &World, number: usize) -> Option<String> {
         .and_then(|map| map.metadata.name)
 }
 
-async fn strike_with(world: &mut World, dice: u64) {
+/// Does one bad thing to the world, as the dice say.
+pub async fn strike_with(world: &mut World, dice: u64) {
     let components = World::components();
     let component = components[usize::try_from(dice / 64).unwrap_or(0) % components.len()];
     let node = u8::try_from(dice / 64 % u64::from(NODES)).unwrap_or(0) + 1;

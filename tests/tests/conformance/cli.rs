@@ -247,3 +247,192 @@ fn kubectl_proxy_socket() {
     });
     has_versions(&ask(stream));
 }
+
+/// A ReplicationController whose pods run, as far as their objects say.
+const CONTROLLER: &str = r#"
+apiVersion: v1
+kind: ReplicationController
+metadata: {name: agnhost-primary, labels: {app: agnhost, role: primary}}
+spec:
+  replicas: 2
+  selector: {app: agnhost, role: primary}
+  template:
+    metadata: {labels: {app: agnhost, role: primary}}
+    spec: {containers: [{name: agnhost-primary, image: "agnhost:2", ports: [{name: agnhost-server, containerPort: 6379}]}]}
+"#;
+
+fn controlled(server: &Server, replicas: usize) {
+    eventually("the controller's pods run", || {
+        let phases = server.kubectl().run(&[
+            "get",
+            "pods",
+            "-l",
+            "app=agnhost",
+            "-o",
+            "jsonpath={.items[*].status.phase}",
+        ]);
+        if phases.split_whitespace().collect::<Vec<_>>() == vec!["Running"; replicas] {
+            Ok(())
+        } else {
+            Err(phases)
+        }
+    });
+}
+
+fn with_controller() -> (Server, crate::hollow::Hollow) {
+    let server = Server::control_plane();
+    let node = crate::hollow::Hollow::start(&server);
+    server.kubectl().run_with(&["create", "-f", "-"], CONTROLLER);
+    controlled(&server, 2);
+    (server, node)
+}
+
+/// Kubectl, replication controller
+#[test]
+fn kubectl_replication_controller() {
+    let (server, _node) = with_controller();
+    let told = "jsonpath={.status.replicas}";
+    assert_eq!(server.kubectl().run(&["get", "rc", "agnhost-primary", "-o", told]), "2");
+}
+
+/// Kubectl, scale replication controller
+#[test]
+fn kubectl_scale_replication_controller() {
+    let (server, _node) = with_controller();
+    for (replicas, count) in [("1", 1), ("2", 2)] {
+        let replicas = format!("--replicas={replicas}");
+        server
+            .kubectl()
+            .run(&["scale", "rc", "agnhost-primary", &replicas, "--timeout=1m"]);
+        controlled(&server, count);
+    }
+}
+
+/// Kubectl, patch to annotate
+#[test]
+fn kubectl_patch_to_annotate() {
+    let (server, _node) = with_controller();
+    let kubectl = server.kubectl();
+    for pod in kubectl.run(&["get", "pods", "-l", "app=agnhost", "-o", "name"]).lines() {
+        kubectl.run(&["patch", pod, "-p", r#"{"metadata":{"annotations":{"x":"y"}}}"#]);
+    }
+    let said = kubectl.run(&[
+        "get",
+        "pods",
+        "-l",
+        "app=agnhost",
+        "-o",
+        "jsonpath={.items[*].metadata.annotations.x}",
+    ]);
+    assert_eq!(said, "y y");
+}
+
+/// Kubectl, describe pod or rc
+#[test]
+fn kubectl_describe_pod_or_rc() {
+    let (server, _node) = with_controller();
+    let kubectl = server.kubectl();
+    kubectl.run(&[
+        "expose",
+        "rc",
+        "agnhost-primary",
+        "--port=6379",
+        "--target-port=agnhost-server",
+    ]);
+    #[track_caller]
+    fn holds(said: &str, lines: &[&[&str]]) {
+        for words in lines {
+            let found = said.lines().any(|line| words.iter().all(|word| line.contains(word)));
+            assert!(found, "{words:?} in\n{said}");
+        }
+    }
+    let pod = kubectl.run(&[
+        "get",
+        "pods",
+        "-l",
+        "app=agnhost",
+        "-o",
+        "jsonpath={.items[0].metadata.name}",
+    ]);
+    let pods: &[&[&str]] = &[
+        &["Name:", "agnhost-primary-"],
+        &["Namespace:", "default"],
+        &["Node:", "hollow"],
+        &["Labels:", "app=agnhost"],
+        &["role=primary"],
+        &["Status:", "Running"],
+        &["IP:"],
+        &["Controlled By:", "ReplicationController/agnhost-primary"],
+        &["Image:", "agnhost:2"],
+        &["State:", "Running"],
+        &["QoS Class:", "BestEffort"],
+    ];
+    holds(&kubectl.run(&["describe", "pod", &pod]), pods);
+    let controllers: &[&[&str]] = &[
+        &["Name:", "agnhost-primary"],
+        &["Namespace:", "default"],
+        &["Selector:", "app=agnhost,role=primary"],
+        &["Labels:", "app=agnhost"],
+        &["Replicas:", "2 current", "2 desired"],
+        &["Pods Status:", "2 Running", "0 Waiting", "0 Succeeded", "0 Failed"],
+        &["Pod Template:"],
+        &["Image:", "agnhost:2"],
+    ];
+    holds(&kubectl.run(&["describe", "rc", "agnhost-primary"]), controllers);
+    let services: &[&[&str]] = &[
+        &["Name:", "agnhost-primary"],
+        &["Selector:", "app=agnhost,role=primary"],
+        &["Type:", "ClusterIP"],
+        &["Port:", "6379/TCP"],
+        &["TargetPort:", "agnhost-server/TCP"],
+    ];
+    holds(&kubectl.run(&["describe", "service", "agnhost-primary"]), services);
+    let nodes: &[&[&str]] = &[
+        &["Name:", "hollow"],
+        &["Labels:"],
+        &["Conditions:"],
+        &["Capacity:"],
+        &["agnhost-primary-"],
+    ];
+    holds(&kubectl.run(&["describe", "node", "hollow"]), nodes);
+    let namespaces: &[&[&str]] = &[&["Name:", "default"], &["Status:", "Active"]];
+    holds(&kubectl.run(&["describe", "namespace", "default"]), namespaces);
+}
+
+/// Kubectl, create service, replication controller
+#[test]
+fn kubectl_create_service_replication_controller() {
+    let (server, _node) = with_controller();
+    let kubectl = server.kubectl();
+    kubectl.run(&[
+        "expose",
+        "rc",
+        "agnhost-primary",
+        "--name=rm2",
+        "--port=1234",
+        "--target-port=6379",
+    ]);
+    kubectl.run(&[
+        "expose",
+        "service",
+        "rm2",
+        "--name=rm3",
+        "--port=2345",
+        "--target-port=6379",
+    ]);
+    let endpoints = server.at("v1", "endpoints").within("default");
+    for (name, port) in [("rm2", 1234), ("rm3", 2345)] {
+        let service = parsed(&kubectl.run(&["get", "service", name, "-o", "json"]));
+        assert_eq!(service["spec"]["ports"][0]["port"], port);
+        eventually("both pods stand behind it", || {
+            let found = endpoints.items(&format!("fieldSelector=metadata.name%3D{name}"));
+            let subset = found.first().map(|one| one["subsets"][0].clone()).unwrap_or_default();
+            let addresses = subset["addresses"].as_array().map_or(0, Vec::len);
+            if addresses == 2 && subset["ports"][0]["port"] == 6379 {
+                Ok(())
+            } else {
+                Err(format!("{found:?}"))
+            }
+        });
+    }
+}

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::client::Api;
+use crate::client::{Api, Resource};
 
 /// Pods of this image never become ready.
 pub(crate) const BROKEN: &str = "broken:404";
 
-/// Plays the kubelet of one node until it is dropped.
+/// Plays the kubelets of some nodes until it is dropped.
 pub(crate) struct Hollow {
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -40,13 +40,23 @@ pub(crate) fn node(api: &Api, name: &str, labels: &Value, cpus: u32) {
 impl Hollow {
     /// Registers a node and plays its kubelet.
     pub(crate) fn start(api: &Api) -> Self {
-        node(api, "hollow", &json!({}), 64);
+        Self::start_all(api, &["hollow"])
+    }
+
+    /// Registers nodes and plays their kubelets.
+    pub(crate) fn start_all(api: &Api, names: &[&str]) -> Self {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        for name in &names {
+            node(api, name, &json!({}), 64);
+        }
         let stop = Arc::new(AtomicBool::new(false));
         let (api, stopped) = (api.clone(), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
             let addresses = AtomicUsize::new(1);
             while !stopped.load(Ordering::Relaxed) {
-                turn(&api, &addresses);
+                for name in &names {
+                    turn(&api, name, &addresses);
+                }
                 std::thread::sleep(Duration::from_millis(50));
             }
         });
@@ -67,9 +77,9 @@ impl Drop for Hollow {
 }
 
 /// Looks at all pods of the node once. Pods come and go between the look and the word, so that answers do not matter.
-fn turn(api: &Api, addresses: &AtomicUsize) {
+fn turn(api: &Api, node: &str, addresses: &AtomicUsize) {
     let pods = api.at("v1", "pods");
-    let Some(answer) = api.try_get(&format!("{}?fieldSelector=spec.nodeName%3Dhollow", pods.path)) else {
+    let Some(answer) = api.try_get(&format!("{}?fieldSelector=spec.nodeName%3D{node}", pods.path)) else {
         return;
     };
     let list: Value = serde_json::from_str(&answer.text).unwrap_or_default();
@@ -95,4 +105,12 @@ fn turn(api: &Api, addresses: &AtomicUsize) {
             api.send("PATCH", &path, "application/merge-patch+json", status.to_string());
         }
     }
+}
+
+/// Says that a running pod is ready, or is not.
+pub(crate) fn say_ready(pods: &Resource, name: &str, ready: bool) {
+    let status = if ready { "True" } else { "False" };
+    let condition = |kind: &str| json!({"type": kind, "status": status, "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    let conditions = json!({"status": {"conditions": [condition("ContainersReady"), condition("Ready")]}});
+    pods.strategic(&format!("{name}/status"), &conditions);
 }

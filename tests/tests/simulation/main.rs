@@ -5,3 +5,4 @@
 
 mod planted;
 mod seeds;
+mod workloads;

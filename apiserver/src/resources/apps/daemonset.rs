@@ -8,8 +8,19 @@ use super::super::cells::{age, count, labels, name};
 use super::super::common::{not_negative, workload_selector};
 use super::super::pod;
 use super::super::strategy::{Column, Strategy};
-use super::super::value::{at, default, default_text, ensure, text, within};
+use super::super::value::{at, default, default_text, ensure, set, text, within};
 use super::{always_running_template, int_or_percent, is_zero, wide_cells};
+
+/// Counts how often the template changed: what was `spec.templateGeneration` before `apps/v1`.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+fn set_template_generation(object: &mut Value, generation: i64) {
+    within(object, "metadata", |meta| {
+        if let Some(annotations) = ensure(meta, "annotations") {
+            set(annotations, TEMPLATE_GENERATION, generation.to_string());
+        }
+    });
+}
 
 /// `daemonsets.apps`.
 pub(crate) struct DaemonSets;
@@ -42,6 +53,15 @@ impl Strategy for DaemonSets {
                 default(status, field, 0);
             }
         }
+        set_template_generation(object, 1);
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value, _context: &super::super::strategy::Context<'_>) {
+        let template = |object| at(at(object, "spec"), "template");
+        let before = at(at(at(old, "metadata"), "annotations"), TEMPLATE_GENERATION);
+        let before: i64 = before.as_str().and_then(|text| text.parse().ok()).unwrap_or(1);
+        let changed = template(new) != template(old);
+        set_template_generation(new, before + i64::from(changed));
     }
 
     fn template(&self) -> &'static [&'static str] {

@@ -83,3 +83,93 @@ fn garbage_collector_dependency_cycle() {
         pods.until_absent(name);
     }
 }
+
+/// The pods of a ReplicationController, all there.
+fn replicated(server: &Server, name: &str, replicas: usize) -> (Value, [Resource; 2]) {
+    let [controllers, pods] =
+        ["replicationcontrollers", "pods"].map(|plural| server.at("v1", plural).within("default"));
+    let made = controllers.create(json!({"metadata": {"name": name}, "spec": {
+        "replicas": replicas, "selector": {"app": "gc-test"},
+        "template": {"metadata": {"labels": {"app": "gc-test"}},
+            "spec": {"containers": [{"name": "nginx", "image": "nginx:1"}]}}}}));
+    eventually("all pods", || match pods.names("").len() {
+        found if found == replicas => Ok(()),
+        found => Err(found.to_string()),
+    });
+    (made, [controllers, pods])
+}
+
+/// Garbage Collector, delete replication controller, propagation policy background
+#[test]
+fn garbage_collector_delete_replication_controller_propagation_policy_background() {
+    let server = Server::control_plane();
+    let (_, [controllers, pods]) = replicated(&server, "simpletest", 2);
+    controllers.delete_with("simpletest", &json!({"propagationPolicy": "Background"}));
+    controllers.absent("simpletest");
+    eventually("no pods", || match pods.names("").as_slice() {
+        [] => Ok(()),
+        left => Err(format!("{left:?}")),
+    });
+}
+
+/// Garbage Collector, delete replication controller, after owned pods
+#[test]
+fn garbage_collector_delete_replication_controller_after_owned_pods() {
+    let server = Server::control_plane();
+    let (_, [controllers, pods]) = replicated(&server, "simpletest", 10);
+    let mut watch = controllers.watch(&format!("resourceVersion={}", controllers.revision()));
+    controllers.delete_with("simpletest", &json!({"propagationPolicy": "Foreground"}));
+    while watch.next().kind != "DELETED" {}
+    assert_eq!(pods.names(""), Vec::<String>::new(), "the owner goes last");
+}
+
+/// Garbage Collector, delete replication controller, propagation policy orphan
+#[test]
+fn garbage_collector_delete_replication_controller_propagation_policy_orphan() {
+    let server = Server::control_plane();
+    let (_, [controllers, pods]) = replicated(&server, "simpletest", 10);
+    let before = pods.names("");
+    controllers.delete_with("simpletest", &json!({"propagationPolicy": "Orphan"}));
+    controllers.until_absent("simpletest");
+    // Whoever deleted wrongly would have a while to do so.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let after = pods.items("");
+    assert!(
+        after
+            .iter()
+            .all(|pod| owners(pod) == 0 && pod["metadata"]["deletionTimestamp"].is_null())
+    );
+    assert_eq!(pods.names(""), before);
+}
+
+/// Garbage Collector, multiple owners
+#[test]
+fn garbage_collector_multiple_owners() {
+    let server = Server::control_plane();
+    let (_, [controllers, pods]) = replicated(&server, "to-be-deleted", 10);
+    let mut stays = controllers.get("to-be-deleted");
+    stays["metadata"] = json!({"name": "to-stay"});
+    stays["spec"]["replicas"] = 0.into();
+    stays["spec"]["selector"] = json!({"app": "other"});
+    stays["spec"]["template"]["metadata"]["labels"] = json!({"app": "other"});
+    let stays = controllers.create(stays);
+    let shared: Vec<String> = pods.names("").into_iter().take(5).collect();
+    for name in &shared {
+        pods.edit(name, |pod| {
+            let owner = json!({"apiVersion": "v1", "kind": "ReplicationController", "name": "to-stay",
+                "uid": stays["metadata"]["uid"]});
+            let owners = pod["metadata"]["ownerReferences"].as_array_mut().expect("an owner");
+            if owners.len() == 1 {
+                owners.push(owner);
+            }
+        });
+    }
+    controllers.delete_with("to-be-deleted", &json!({"propagationPolicy": "Foreground"}));
+    controllers.until_absent("to-be-deleted");
+    let left = pods.items("");
+    assert_eq!(pods.names(""), shared);
+    assert!(
+        left.iter().all(|pod| pod["metadata"]["deletionTimestamp"].is_null()),
+        "{left:?}"
+    );
+}
