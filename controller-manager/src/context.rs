@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Node, Pod, Secret, Service, ServiceAccount};
@@ -28,6 +29,7 @@ pub(crate) struct Caches {
     pub(crate) namespaces: Reader<Namespace>,
     pub(crate) replica_sets: Reader<ReplicaSet>,
     pub(crate) deployments: Reader<Deployment>,
+    pub(crate) jobs: Reader<Job>,
     pub(crate) services: Reader<Service>,
     pub(crate) service_accounts: Reader<ServiceAccount>,
     /// Only those called `kube-root-ca.crt`.
@@ -66,6 +68,7 @@ impl Context {
             namespaces: start.all(),
             replica_sets: start.all(),
             deployments: start.all(),
+            jobs: start.all(),
             services: start.all(),
             service_accounts: start.all(),
             root_cas: start.from(

@@ -17,6 +17,7 @@ mod disruption;
 mod endpoint_slice;
 mod endpoints;
 mod garbage_collector;
+mod job;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
@@ -49,6 +50,7 @@ type Start = fn(Context) -> BoxFuture<'static, ()>;
 const CONTROLLERS: &[(&str, Start)] = &[
     ("replicaset", replicaset::start),
     ("deployment", deployment::start),
+    ("job", job::start),
     ("endpointslice", endpoint_slice::start),
     ("endpoints", endpoints::start),
     ("node-lifecycle", node_lifecycle::start),
