@@ -12,6 +12,7 @@
 mod backends;
 mod certificates;
 mod context;
+mod cronjob;
 mod deployment;
 mod disruption;
 mod endpoint_slice;
@@ -23,14 +24,17 @@ mod node_ipam;
 mod node_lifecycle;
 mod owner;
 mod pod_gc;
+mod protection;
 mod replicaset;
 mod resource;
+mod resource_quota;
 mod root_ca;
 mod service_account;
 mod taint_eviction;
 mod template;
 mod timings;
 mod token_cleaner;
+mod ttl_after_finished;
 
 use std::sync::Arc;
 
@@ -51,6 +55,12 @@ const CONTROLLERS: &[(&str, Start)] = &[
     ("replicaset", replicaset::start),
     ("deployment", deployment::start),
     ("job", job::start),
+    ("cronjob", cronjob::start),
+    ("ttl-after-finished", ttl_after_finished::start),
+    ("resourcequota", resource_quota::start),
+    ("pvc-protection", protection::start_claims),
+    ("pv-protection", protection::start_volumes),
+    ("volumeattributesclass-protection", protection::start_classes),
     ("endpointslice", endpoint_slice::start),
     ("endpoints", endpoints::start),
     ("node-lifecycle", node_lifecycle::start),

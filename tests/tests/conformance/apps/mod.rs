@@ -1,5 +1,7 @@
 //! sig-apps.
 
+mod cron_jobs;
 mod deployments;
+mod jobs;
 mod objects;
 mod replica_sets;
