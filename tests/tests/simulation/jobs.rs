@@ -205,10 +205,10 @@ fn lives(seeds: std::ops::Range<u64>) {
 
 #[test]
 fn jobs_complete_exactly_while_everything_dies_1_of_2() {
-    lives(1000..1012);
+    lives(1000..1006);
 }
 
 #[test]
 fn jobs_complete_exactly_while_everything_dies_2_of_2() {
-    lives(1012..1024);
+    lives(1006..1012);
 }
