@@ -7,6 +7,7 @@
 //! ```
 
 pub mod conditions;
+pub mod cron;
 pub mod decode;
 pub mod facts;
 pub mod field;
@@ -16,6 +17,7 @@ pub mod names;
 pub mod patch;
 pub mod pod;
 pub mod quantity;
+pub mod quota;
 pub mod resources;
 pub mod selector;
 pub mod validation;

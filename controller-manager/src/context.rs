@@ -4,16 +4,18 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, ReplicationController, Secret, Service,
-    ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController, Secret,
+    Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::Api;
+use kube::api::{Api, DynamicObject};
 use serde::de::DeserializeOwned;
+use timonel_api::resources::ResourceInfo;
 use timonel_client::events::Recorder;
 use timonel_client::informer::{self, Reader, Selection};
 use timonel_client::queue::QueueConfig;
@@ -21,6 +23,7 @@ use timonel_client::runner::{self, Controller, RunnerConfig};
 use timonel_client::{Clock, Rng};
 use tokio_util::sync::CancellationToken;
 
+use crate::resource::{self, Metadata};
 use crate::{Config, Timings};
 
 /// Copies of what more than one controller reads.
@@ -36,6 +39,8 @@ pub(crate) struct Caches {
     pub(crate) stateful_sets: Reader<StatefulSet>,
     pub(crate) revisions: Reader<ControllerRevision>,
     pub(crate) claims: Reader<PersistentVolumeClaim>,
+    pub(crate) jobs: Reader<Job>,
+    pub(crate) volumes: Reader<PersistentVolume>,
     pub(crate) services: Reader<Service>,
     pub(crate) service_accounts: Reader<ServiceAccount>,
     /// Only those called `kube-root-ca.crt`.
@@ -48,6 +53,8 @@ pub(crate) struct Caches {
     pub(crate) signing_requests: Reader<CertificateSigningRequest>,
     /// Only those of `kube-system`.
     pub(crate) system_secrets: Reader<Secret>,
+    /// Only the metadata, of everything that can be watched and deleted.
+    pub(crate) metadata: Arc<[(&'static ResourceInfo, Reader<Metadata>)]>,
 }
 
 /// What a controller is made from. Cheap to clone.
@@ -79,6 +86,8 @@ impl Context {
             stateful_sets: start.all(),
             revisions: start.all(),
             claims: start.all(),
+            jobs: start.all(),
+            volumes: start.all(),
             services: start.all(),
             service_accounts: start.all(),
             root_cas: start.from(
@@ -94,6 +103,7 @@ impl Context {
             budgets: start.all(),
             signing_requests: start.all(),
             system_secrets: start.from(Api::namespaced(deps.client.clone(), "kube-system"), Selection::all()),
+            metadata: start.all_metadata(),
         };
         Self {
             client: deps.client.clone(),
@@ -151,6 +161,18 @@ impl Start {
         K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     {
         self.from(Api::all(self.client.clone()), Selection::all())
+    }
+
+    fn all_metadata(&self) -> Arc<[(&'static ResourceInfo, Reader<Metadata>)]> {
+        let start = |resource: &'static ResourceInfo| {
+            let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource::describe(resource));
+            let (rng, shutdown) = (Arc::clone(&self.rng), self.shutdown.clone());
+            (resource, informer::start_metadata(api, Selection::all(), rng, shutdown))
+        };
+        resource::deletable()
+            .filter(|resource| resource.has_verb("watch"))
+            .map(start)
+            .collect()
     }
 
     fn from<K>(&self, api: Api<K>, selection: Selection) -> Reader<K>

@@ -13,6 +13,7 @@ mod backends;
 mod certificates;
 mod claim;
 mod context;
+mod cronjob;
 mod daemonset;
 mod deployment;
 mod disruption;
@@ -21,14 +22,18 @@ mod endpoints;
 mod garbage_collector;
 mod hash;
 mod history;
+mod job;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
 mod owner;
 mod pod_control;
 mod pod_gc;
+mod protection;
 mod replicaset;
 mod resource;
+mod resource_quota;
+mod role_aggregation;
 mod root_ca;
 mod service_account;
 mod share;
@@ -37,6 +42,8 @@ mod taint_eviction;
 mod template;
 mod timings;
 mod token_cleaner;
+mod ttl_after_finished;
+mod volume_binder;
 
 use std::sync::Arc;
 
@@ -59,6 +66,15 @@ const CONTROLLERS: &[(&str, Start)] = &[
     ("deployment", deployment::start),
     ("daemonset", daemonset::start),
     ("statefulset", statefulset::start),
+    ("job", job::start),
+    ("cronjob", cronjob::start),
+    ("ttl-after-finished", ttl_after_finished::start),
+    ("resourcequota", resource_quota::start),
+    ("pvc-protection", protection::start_claims),
+    ("pv-protection", protection::start_volumes),
+    ("volumeattributesclass-protection", protection::start_classes),
+    ("clusterrole-aggregation", role_aggregation::start),
+    ("persistentvolume-binder", volume_binder::start),
     ("endpointslice", endpoint_slice::start),
     ("endpoints", endpoints::start),
     ("node-lifecycle", node_lifecycle::start),

@@ -19,16 +19,16 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
 use serde_json::json;
 use timonel_api::ObjectKey;
 use timonel_api::resources::{self, ResourceInfo};
-use timonel_client::informer::{self, Reader, Selection};
+use timonel_client::informer::Reader;
 use timonel_client::runner::{Acting as _, Controller, Plan, ReconcileError, Source, Writes};
 
 use crate::context::Context;
-use crate::resource::{self, Metadata};
-use crate::{owner, resource::api};
+use crate::owner;
+use crate::resource::{Metadata, api};
 use graph::Graph;
 use plan::{Action, Because, Dependent, Observed, OwnerState, plan};
 
@@ -37,26 +37,15 @@ const ABSENT_MEMORY: usize = 500;
 
 struct GarbageCollector {
     context: Context,
-    watched: Vec<(&'static ResourceInfo, Reader<Metadata>)>,
+    watched: Arc<[(&'static ResourceInfo, Reader<Metadata>)]>,
     graph: Arc<Mutex<Graph>>,
     absent: Mutex<BTreeSet<String>>,
 }
 
 /// Runs the controller.
 pub(crate) fn start(context: Context) -> BoxFuture<'static, ()> {
-    let watched = resource::deletable()
-        .filter(|resource| resource.has_verb("watch"))
-        .map(|resource| {
-            let api: Api<DynamicObject> = Api::all_with(context.client.clone(), &resource::describe(resource));
-            let rng = Arc::clone(&context.rng);
-            (
-                resource,
-                informer::start_metadata(api, Selection::all(), rng, context.shutdown.clone()),
-            )
-        })
-        .collect();
     let controller = GarbageCollector {
-        watched,
+        watched: Arc::clone(&context.caches.metadata),
         context: context.clone(),
         graph: Arc::default(),
         absent: Mutex::default(),
@@ -172,7 +161,7 @@ impl Controller for GarbageCollector {
     fn keys(&self) -> Vec<ObjectKey> {
         let mut graph = self.graph.lock().unwrap_or_else(PoisonError::into_inner);
         let mut keys = Vec::new();
-        for (resource, reader) in &self.watched {
+        for (resource, reader) in self.watched.iter() {
             for object in reader.list() {
                 let key = key_for(
                     resource,

@@ -98,7 +98,11 @@ pub struct Write {
 impl World {
     /// Starts a healthy cluster. Must run inside a paused current-thread runtime.
     pub async fn start(seed: u64) -> Self {
-        let epoch: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a date");
+        Self::start_at(seed, "2026-01-01T00:00:00Z".parse().expect("a date")).await
+    }
+
+    /// Starts a healthy cluster at a time of one's choice.
+    pub async fn start_at(seed: u64, epoch: Timestamp) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(epoch));
         let rng: Arc<dyn Rng> = Arc::new(SeededRng::new(seed));
         let commit_clock = Arc::clone(&clock);

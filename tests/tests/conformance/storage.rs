@@ -29,12 +29,12 @@ fn lifecycle(resource: &Resource, make: impl Fn(&str) -> Value) {
     label(resource, "first", "patched");
     assert_eq!(resource.names("labelSelector=e2e%3Dpatched"), ["first"]);
     resource.delete("first");
-    resource.absent("first");
+    resource.until_absent("first");
     resource.create(make("second"));
     assert_eq!(resource.get("second")["metadata"]["name"], "second");
     relabel(resource, "second", "updated");
     resource.delete_collection("labelSelector=e2e%3Dupdated");
-    resource.absent("second");
+    resource.until_absent("second");
 }
 
 /// CSIDriver, lifecycle
@@ -257,4 +257,35 @@ fn volumeattachment_lifecycle() {
     attachments.delete_collection("labelSelector=e2e%3Dupdated");
     attachments.absent("second");
     attachments.absent("third");
+}
+
+/// VolumeAttributesClass, lifecycle
+#[test]
+fn volumeattributesclass_lifecycle() {
+    let server = Server::control_plane();
+    lifecycle(
+        &storage(&server, "volumeattributesclasses"),
+        |name| json!({"metadata": {"name": name}, "driverName": "example.com/driver", "parameters": {"iops": "100"}}),
+    );
+}
+
+/// PersistentVolumes(Claims), lifecycle
+#[test]
+fn persistentvolumes_claims_lifecycle() {
+    let server = Server::control_plane();
+    let (volumes, claims) = (
+        server.at("v1", "persistentvolumes"),
+        server.at("v1", "persistentvolumeclaims").within("default"),
+    );
+    let amount = json!({"storage": "1Gi"});
+    // What they ask for does not match: each lives by itself.
+    lifecycle(&volumes, |name| {
+        let spec = json!({"capacity": amount, "accessModes": ["ReadWriteOnce"], "storageClassName": "of-volumes",
+            "persistentVolumeReclaimPolicy": "Retain", "hostPath": {"path": "/tmp/nobody"}});
+        json!({"metadata": {"name": name}, "spec": spec})
+    });
+    lifecycle(&claims, |name| {
+        let spec = json!({"resources": {"requests": amount}, "accessModes": ["ReadWriteOnce"], "storageClassName": "of-claims"});
+        json!({"metadata": {"name": name}, "spec": spec})
+    });
 }

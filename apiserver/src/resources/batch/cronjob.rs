@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use timonel_api::cron::Schedule;
 use timonel_api::{FieldError, Path};
 
 use super::super::cells::{age, containers_and_images, name, selector, since};
@@ -47,7 +48,7 @@ impl Strategy for CronJobs {
         } else if schedule.contains("TZ") {
             let detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
             errors.push(FieldError::invalid(&path.child("schedule"), schedule, detail));
-        } else if let Err(detail) = check_schedule(schedule) {
+        } else if let Err(detail) = Schedule::parse(schedule) {
             errors.push(FieldError::invalid(&path.child("schedule"), schedule, detail));
         }
         if has(spec, "timeZone") {
@@ -57,7 +58,7 @@ impl Strategy for CronJobs {
                 _ if zone.eq_ignore_ascii_case("Local") => Some(
                     "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones".to_owned(),
                 ),
-                _ if jiff::tz::TimeZone::get(zone).is_err() => Some(format!("unknown time zone {zone}")),
+                _ if timonel_api::cron::zone(zone).is_none() => Some(format!("unknown time zone {zone}")),
                 _ => None,
             };
             errors.extend(detail.map(|detail| FieldError::invalid(&path.child("timeZone"), zone, detail)));
@@ -120,119 +121,5 @@ impl Strategy for CronJobs {
         row.extend(containers_and_images(at(job, "template")));
         row.push(json!(selector(at(job, "selector"))));
         row
-    }
-}
-
-/// Checks the form of a schedule: a descriptor, or five fields of numbers, names, ranges, lists and steps.
-fn check_schedule(schedule: &str) -> Result<(), String> {
-    if let Some(every) = schedule.strip_prefix("@every ") {
-        return if every.ends_with(['s', 'm', 'h']) {
-            Ok(())
-        } else {
-            Err(format!("failed to parse duration {every}"))
-        };
-    }
-    if schedule.starts_with('@') {
-        let known = [
-            "@yearly",
-            "@annually",
-            "@monthly",
-            "@weekly",
-            "@daily",
-            "@midnight",
-            "@hourly",
-        ];
-        return if known.contains(&schedule) {
-            Ok(())
-        } else {
-            Err(format!("unrecognized descriptor: {schedule}"))
-        };
-    }
-    let fields: Vec<&str> = schedule.split_whitespace().collect();
-    if fields.len() != 5 {
-        return Err(format!("expected exactly 5 fields, found {}: {fields:?}", fields.len()));
-    }
-    const BOUNDS: [(u32, u32, &[&str]); 5] = [
-        (0, 59, &[]),
-        (0, 23, &[]),
-        (1, 31, &[]),
-        (
-            1,
-            12,
-            &[
-                "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
-            ],
-        ),
-        (0, 6, &["sun", "mon", "tue", "wed", "thu", "fri", "sat"]),
-    ];
-    for (field, (low, high, names)) in fields.iter().zip(BOUNDS) {
-        for part in field.split(',') {
-            let (range, step) = part
-                .split_once('/')
-                .map_or((part, None), |(range, step)| (range, Some(step)));
-            if step.is_some_and(|step| step.parse::<u32>().is_ok_and(|n| n == 0) || step.parse::<u32>().is_err()) {
-                return Err(format!("step of range should be a positive number: {part}"));
-            }
-            if range == "*" || range == "?" {
-                continue;
-            }
-            let (first, last) = range.split_once('-').unwrap_or((range, range));
-            let number = |text: &str| {
-                let named = names
-                    .iter()
-                    .position(|name| text.eq_ignore_ascii_case(name))
-                    .and_then(|at| u32::try_from(at).ok());
-                named.map_or_else(
-                    || {
-                        text.parse::<u32>()
-                            .map_err(|_| format!("failed to parse int from {text}: invalid syntax"))
-                    },
-                    |at| Ok(at + low),
-                )
-            };
-            let (first, last) = (number(first)?, number(last)?);
-            if first < low {
-                return Err(format!("beginning of range ({first}) below minimum ({low}): {part}"));
-            }
-            if last > high {
-                return Err(format!("end of range ({last}) above maximum ({high}): {part}"));
-            }
-            if first > last {
-                return Err(format!(
-                    "beginning of range ({first}) beyond end of range ({last}): {part}"
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn schedules_are_checked_field_by_field() {
-        for good in [
-            "*/5 * * * *",
-            "0 0 1 jan mon-fri",
-            "5/15 1,2,3 * * *",
-            "@hourly",
-            "@every 1h30m",
-        ] {
-            assert_eq!(check_schedule(good), Ok(()), "{good}");
-        }
-        for bad in [
-            "* * * *",
-            "60 * * * *",
-            "* 24 * * *",
-            "* * 0 * *",
-            "*/0 * * * *",
-            "@sometimes",
-            "5-1 * * * *",
-            "x * * * *",
-        ] {
-            assert!(check_schedule(bad).is_err(), "{bad}");
-        }
     }
 }

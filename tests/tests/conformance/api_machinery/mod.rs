@@ -8,4 +8,5 @@ mod flow_control;
 mod garbage_collector;
 mod namespaces;
 mod quota;
+mod quota_usage;
 mod watches;

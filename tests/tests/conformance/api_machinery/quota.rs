@@ -1,4 +1,4 @@
-//! Resource quotas, as objects. Who counts them is `admission`; who writes down what is used is a controller to come.
+//! Resource quotas, as objects. Who counts them is `admission`; `quota_usage` is about what a controller writes down.
 
 use serde_json::{Value, json};
 
