@@ -115,6 +115,9 @@ pub(crate) fn label_selector(selector: &Value, path: &Path, errors: &mut Vec<Fie
             )),
         }
         label_key(text(requirement, "key"), &path.child("key"), errors);
+        for (index, value) in values.iter().filter_map(Value::as_str).enumerate() {
+            label_value(value, &path.child("values").index(index), errors);
+        }
     }
 }
 

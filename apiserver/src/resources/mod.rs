@@ -9,9 +9,11 @@ mod apps;
 mod batch;
 mod cells;
 mod common;
+mod conditions;
 mod core;
 mod extension;
 mod network;
+mod node_selector;
 mod pod;
 pub mod strategy;
 mod value;
@@ -74,10 +76,10 @@ pub fn strategy(resource: &str) -> &'static dyn Strategy {
         "volumeattachments.storage.k8s.io" => &extension::VOLUME_ATTACHMENTS,
         "mutatingwebhookconfigurations.admissionregistration.k8s.io" => &extension::MUTATING_WEBHOOKS,
         "validatingwebhookconfigurations.admissionregistration.k8s.io" => &extension::VALIDATING_WEBHOOKS,
-        "mutatingadmissionpolicies.admissionregistration.k8s.io"
-        | "validatingadmissionpolicies.admissionregistration.k8s.io" => &extension::VALIDATING_POLICIES,
-        "mutatingadmissionpolicybindings.admissionregistration.k8s.io"
-        | "validatingadmissionpolicybindings.admissionregistration.k8s.io" => &extension::POLICY_BINDINGS,
+        "mutatingadmissionpolicies.admissionregistration.k8s.io" => &extension::MUTATING_POLICIES,
+        "mutatingadmissionpolicybindings.admissionregistration.k8s.io" => &extension::MUTATING_POLICY_BINDINGS,
+        "validatingadmissionpolicies.admissionregistration.k8s.io" => &extension::VALIDATING_POLICIES,
+        "validatingadmissionpolicybindings.admissionregistration.k8s.io" => &extension::VALIDATING_POLICY_BINDINGS,
         "flowschemas.flowcontrol.apiserver.k8s.io" => &extension::FLOW_SCHEMAS,
         "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io" => &extension::PRIORITY_LEVELS,
         "apiservices.apiregistration.k8s.io" => &extension::API_SERVICES,

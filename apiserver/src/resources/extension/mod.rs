@@ -4,6 +4,8 @@
 
 mod definition;
 mod devices;
+mod matching;
+mod policies;
 mod rules;
 mod webhooks;
 
@@ -30,7 +32,25 @@ pub(super) struct Columns {
     pub(super) default: fn(&mut Value),
     /// What is wrong with an object.
     pub(super) validate: fn(&Value) -> Vec<FieldError>,
+    /// What is wrong with an update; the same as with a new object where there is no such rule.
+    pub(super) update: Option<Update>,
+    /// What is wrong with an update of the status.
+    pub(super) status_update: Option<Update>,
 }
+
+/// Finds what is wrong with a new object, given the old one.
+type Update = fn(&Value, &Value) -> Vec<FieldError>;
+
+/// What most of these kinds are.
+const PLAIN: Columns = Columns {
+    status: false,
+    columns: &[],
+    cells: |_| Vec::new(),
+    default: |_| {},
+    validate: |_| Vec::new(),
+    update: None,
+    status_update: None,
+};
 
 impl Strategy for Columns {
     fn has_status(&self) -> bool {
@@ -45,6 +65,14 @@ impl Strategy for Columns {
         (self.validate)(object)
     }
 
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        self.update.map_or_else(|| (self.validate)(new), |update| update(new, old))
+    }
+
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        self.status_update.map_or_else(Vec::new, |update| update(new, old))
+    }
+
     fn columns(&self) -> &'static [Column] {
         self.columns
     }
@@ -55,12 +83,6 @@ impl Strategy for Columns {
         row.push(age(object, now));
         row
     }
-}
-
-fn nothing(_: &mut Value) {}
-
-fn anything(_: &Value) -> Vec<FieldError> {
-    Vec::new()
 }
 
 fn default_webhooks(object: &mut Value) {
@@ -91,30 +113,25 @@ fn webhook_count(object: &Value) -> Vec<Value> {
 const WEBHOOKS: &[Column] = &[Column::name(), Column::integer("Webhooks"), Column::new("Age")];
 
 pub(super) const MUTATING_WEBHOOKS: Columns = Columns {
-    status: false,
     columns: WEBHOOKS,
     cells: webhook_count,
     default: default_mutating,
-    validate: webhooks::mutating,
+    validate: webhooks::validate,
+    update: Some(webhooks::validate_update),
+    ..PLAIN
 };
 pub(super) const VALIDATING_WEBHOOKS: Columns = Columns {
-    status: false,
-    columns: WEBHOOKS,
-    cells: webhook_count,
     default: default_webhooks,
-    validate: webhooks::validating,
+    ..MUTATING_WEBHOOKS
 };
 
-fn admission_policy(object: &mut Value) {
-    within(object, "spec", |spec| {
-        default_text(spec, "failurePolicy", "Fail");
-        within(spec, "matchConstraints", |constraints| {
-            default_text(constraints, "matchPolicy", "Equivalent");
-            default(constraints, "namespaceSelector", json!({}));
-            default(constraints, "objectSelector", json!({}));
-            each(constraints, "resourceRules", |rule| default_text(rule, "scope", "*"));
-        });
-    });
+fn param_kind(spec: &Value) -> Value {
+    let kind = at(spec, "paramKind");
+    json!(if kind.is_null() {
+        "<unset>".to_owned()
+    } else {
+        format!("{}/{}", text(kind, "apiVersion"), text(kind, "kind"))
+    })
 }
 
 pub(super) const VALIDATING_POLICIES: Columns = Columns {
@@ -127,20 +144,32 @@ pub(super) const VALIDATING_POLICIES: Columns = Columns {
     ],
     cells: |object| {
         let spec = at(object, "spec");
-        let kind = at(spec, "paramKind");
-        let shown = if kind.is_null() {
-            "<unset>".to_owned()
-        } else {
-            format!("{}/{}", text(kind, "apiVersion"), text(kind, "kind"))
-        };
-        vec![json!(list(spec, "validations").len()), json!(shown)]
+        vec![json!(list(spec, "validations").len()), param_kind(spec)]
     },
-    default: admission_policy,
-    validate: anything,
+    default: policies::default_policy,
+    validate: policies::validating,
+    update: Some(policies::validating_update),
+    status_update: Some(policies::validating_status),
 };
 
-pub(super) const POLICY_BINDINGS: Columns = Columns {
-    status: false,
+pub(super) const MUTATING_POLICIES: Columns = Columns {
+    columns: &[
+        Column::name(),
+        Column::integer("Mutations"),
+        Column::new("ParamKind"),
+        Column::new("Age"),
+    ],
+    cells: |object| {
+        let spec = at(object, "spec");
+        vec![json!(list(spec, "mutations").len()), param_kind(spec)]
+    },
+    default: policies::default_policy,
+    validate: policies::mutating,
+    update: Some(policies::mutating_update),
+    ..PLAIN
+};
+
+pub(super) const VALIDATING_POLICY_BINDINGS: Columns = Columns {
     columns: &[
         Column::name(),
         Column::new("PolicyName"),
@@ -157,12 +186,17 @@ pub(super) const POLICY_BINDINGS: Columns = Columns {
         };
         vec![json!(text(spec, "policyName")), json!(shown)]
     },
-    default: nothing,
-    validate: rules::policy_binding,
+    default: policies::default_binding,
+    validate: policies::validating_binding,
+    ..PLAIN
+};
+
+pub(super) const MUTATING_POLICY_BINDINGS: Columns = Columns {
+    validate: policies::mutating_binding,
+    ..VALIDATING_POLICY_BINDINGS
 };
 
 pub(super) const CSI_DRIVERS: Columns = Columns {
-    status: false,
     columns: &[
         Column::name(),
         Column::new("AttachRequired"),
@@ -208,14 +242,14 @@ pub(super) const CSI_DRIVERS: Columns = Columns {
         });
     },
     validate: rules::csi_driver,
+    ..PLAIN
 };
 
 pub(super) const CSI_NODES: Columns = Columns {
-    status: false,
     columns: &[Column::name(), Column::integer("Drivers"), Column::new("Age")],
     cells: |object| vec![json!(list(at(object, "spec"), "drivers").len())],
-    default: nothing,
     validate: rules::csi_node,
+    ..PLAIN
 };
 
 pub(super) const VOLUME_ATTACHMENTS: Columns = Columns {
@@ -243,6 +277,7 @@ pub(super) const VOLUME_ATTACHMENTS: Columns = Columns {
         }
     },
     validate: rules::volume_attachment,
+    ..PLAIN
 };
 
 pub(super) const FLOW_SCHEMAS: Columns = Columns {
@@ -265,6 +300,7 @@ pub(super) const FLOW_SCHEMAS: Columns = Columns {
     },
     default: |object| within(object, "spec", |spec| default(spec, "matchingPrecedence", 1000)),
     validate: rules::flow_schema,
+    ..PLAIN
 };
 
 pub(super) const PRIORITY_LEVELS: Columns = Columns {
@@ -299,6 +335,7 @@ pub(super) const PRIORITY_LEVELS: Columns = Columns {
         });
     },
     validate: rules::priority_level,
+    ..PLAIN
 };
 
 pub(super) const API_SERVICES: Columns = Columns {
@@ -326,4 +363,5 @@ pub(super) const API_SERVICES: Columns = Columns {
         });
     },
     validate: rules::api_service,
+    ..PLAIN
 };

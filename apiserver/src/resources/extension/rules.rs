@@ -273,45 +273,6 @@ pub(super) fn volume_attachment(object: &Value) -> Vec<FieldError> {
     errors
 }
 
-/// Checks the binding of an admission policy.
-pub(super) fn policy_binding(object: &Value) -> Vec<FieldError> {
-    let (path, spec, mut errors) = (Path::new("spec"), at(object, "spec"), Vec::new());
-    let policy = text(spec, "policyName");
-    if policy.is_empty() {
-        errors.push(FieldError::required(&path.child("policyName"), ""));
-    } else {
-        wrong(
-            &path.child("policyName"),
-            policy,
-            names::subdomain(policy, false),
-            &mut errors,
-        );
-    }
-    let (reference, path) = (at(spec, "paramRef"), path.child("paramRef"));
-    if !reference.is_null() {
-        match (has(reference, "name"), has(reference, "selector")) {
-            (true, true) => errors.push(FieldError::forbidden(
-                &path.child("name"),
-                "name and selector are mutually exclusive",
-            )),
-            (false, false) => errors.push(FieldError::required(&path, "one of name or selector must be specified")),
-            _ => {}
-        }
-        if has(reference, "parameterNotFoundAction") {
-            any_of(
-                reference,
-                "parameterNotFoundAction",
-                &["Deny", "Allow"],
-                &path,
-                &mut errors,
-            );
-        } else {
-            errors.push(FieldError::required(&path.child("parameterNotFoundAction"), ""));
-        }
-    }
-    errors
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
