@@ -11,6 +11,7 @@ mod cells;
 mod common;
 mod conditions;
 mod core;
+mod devices;
 mod extension;
 mod network;
 mod node_selector;
@@ -84,10 +85,11 @@ pub fn strategy(resource: &str) -> &'static dyn Strategy {
         "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io" => &extension::PRIORITY_LEVELS,
         "apiservices.apiregistration.k8s.io" => &extension::API_SERVICES,
         "customresourcedefinitions.apiextensions.k8s.io" => &extension::CustomResourceDefinitions,
-        "volumeattributesclasses.storage.k8s.io" => &extension::VolumeAttributesClasses,
-        "resourceclaims.resource.k8s.io" => &extension::ResourceClaims,
-        "resourceslices.resource.k8s.io" => &extension::ResourceSlices,
-        "resourceclaimtemplates.resource.k8s.io" | "deviceclasses.resource.k8s.io" => &extension::Aged,
+        "volumeattributesclasses.storage.k8s.io" => &extension::VOLUME_ATTRIBUTES_CLASSES,
+        "deviceclasses.resource.k8s.io" => &devices::DeviceClasses,
+        "resourceclaims.resource.k8s.io" => &devices::ResourceClaims,
+        "resourceclaimtemplates.resource.k8s.io" => &devices::ResourceClaimTemplates,
+        "resourceslices.resource.k8s.io" => &devices::ResourceSlices,
         _ => &Plain,
     }
 }

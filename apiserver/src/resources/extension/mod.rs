@@ -3,7 +3,6 @@
 //! They are stored and served; what acts on them stands in the README's list.
 
 mod definition;
-mod devices;
 mod matching;
 mod policies;
 mod rules;
@@ -18,12 +17,13 @@ use super::strategy::{Column, Strategy};
 use super::value::{at, default, default_text, each, flag, int, list, text, within};
 
 pub(super) use definition::CustomResourceDefinitions;
-pub(super) use devices::{Aged, ResourceClaims, ResourceSlices, VolumeAttributesClasses};
 
 /// A kind whose rows are the name, some cells read straight from the object, and the age.
 pub(super) struct Columns {
     /// Whether it has a status subresource.
     pub(super) status: bool,
+    /// Whether `metadata.generation` counts its changes.
+    pub(super) generation: bool,
     /// The header.
     pub(super) columns: &'static [Column],
     /// The cells between name and age.
@@ -44,6 +44,7 @@ type Update = fn(&Value, &Value) -> Vec<FieldError>;
 /// What most of these kinds are.
 const PLAIN: Columns = Columns {
     status: false,
+    generation: true,
     columns: &[],
     cells: |_| Vec::new(),
     default: |_| {},
@@ -55,6 +56,10 @@ const PLAIN: Columns = Columns {
 impl Strategy for Columns {
     fn has_status(&self) -> bool {
         self.status
+    }
+
+    fn has_generation(&self) -> bool {
+        self.generation
     }
 
     fn default(&self, object: &mut Value) {
@@ -150,6 +155,7 @@ pub(super) const VALIDATING_POLICIES: Columns = Columns {
     validate: policies::validating,
     update: Some(policies::validating_update),
     status_update: Some(policies::validating_status),
+    ..PLAIN
 };
 
 pub(super) const MUTATING_POLICIES: Columns = Columns {
@@ -277,6 +283,15 @@ pub(super) const VOLUME_ATTACHMENTS: Columns = Columns {
         }
     },
     validate: rules::volume_attachment,
+    ..PLAIN
+};
+
+pub(super) const VOLUME_ATTRIBUTES_CLASSES: Columns = Columns {
+    generation: false,
+    columns: &[Column::name(), Column::new("DriverName"), Column::new("Age")],
+    cells: |object| vec![json!(text(object, "driverName"))],
+    validate: rules::volume_attributes_class,
+    update: Some(rules::volume_attributes_class_update),
     ..PLAIN
 };
 

@@ -273,6 +273,31 @@ pub(super) fn volume_attachment(object: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// Checks a `VolumeAttributesClass`.
+pub(super) fn volume_attributes_class(object: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if text(object, "driverName").is_empty() {
+        errors.push(FieldError::required(&Path::new("driverName"), ""));
+    }
+    if super::super::value::entries(object, "parameters").next().is_none() {
+        let detail = "must contain at least one key/value pair";
+        errors.push(FieldError::required(&Path::new("parameters"), detail));
+    }
+    errors
+}
+
+/// Checks an update of one: it is what it is.
+pub(super) fn volume_attributes_class_update(new: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for field in ["driverName", "parameters"] {
+        if at(new, field) != at(old, field) {
+            let detail = format!("updates to {field} are forbidden.");
+            errors.push(FieldError::forbidden(&Path::new(field), detail));
+        }
+    }
+    errors
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
