@@ -8,6 +8,7 @@ mod access;
 mod apps;
 mod batch;
 mod cells;
+mod certificates;
 mod common;
 mod conditions;
 mod core;
@@ -63,7 +64,7 @@ pub fn strategy(resource: &str) -> &'static dyn Strategy {
         "networkpolicies.networking.k8s.io" => &network::NetworkPolicies,
         "servicecidrs.networking.k8s.io" => &network::ServiceCidrs,
         "poddisruptionbudgets.policy" => &network::PodDisruptionBudgets,
-        "certificatesigningrequests.certificates.k8s.io" => &access::CertificateSigningRequests,
+        "certificatesigningrequests.certificates.k8s.io" => &certificates::CertificateSigningRequests,
         "leases.coordination.k8s.io" => &access::Leases,
         "clusterroles.rbac.authorization.k8s.io" => &access::Roles { cluster: true },
         "roles.rbac.authorization.k8s.io" => &access::Roles { cluster: false },
@@ -73,6 +74,7 @@ pub fn strategy(resource: &str) -> &'static dyn Strategy {
         "runtimeclasses.node.k8s.io" => &access::RuntimeClasses,
         "storageclasses.storage.k8s.io" => &core::StorageClasses,
         "csidrivers.storage.k8s.io" => &extension::CSI_DRIVERS,
+        "csistoragecapacities.storage.k8s.io" => &extension::STORAGE_CAPACITIES,
         "csinodes.storage.k8s.io" => &extension::CSI_NODES,
         "volumeattachments.storage.k8s.io" => &extension::VOLUME_ATTACHMENTS,
         "mutatingwebhookconfigurations.admissionregistration.k8s.io" => &extension::MUTATING_WEBHOOKS,

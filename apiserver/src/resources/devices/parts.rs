@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use timonel_api::{FieldError, Path, names};
 
-use super::super::common::{any_of, label_key, label_value, wrong};
+pub(super) use super::super::common::driver_name as driver;
+use super::super::common::{any_of, label_key, label_value, one_of, wrong};
 use super::super::value::{at, has, list, text};
 
 /// Upstream's limit of most lists in a claim.
 pub(super) const MANY: usize = 32;
 /// The longest CEL expression of a selector, and the longest parameters of a driver.
 const LONG: usize = 10 * 1024;
-const DOMAIN_MAX: usize = 63;
 const ID_MAX: usize = 32;
 const EFFECTS: [&str; 3] = ["NoExecute", "NoSchedule", "None"];
 
@@ -39,18 +39,6 @@ pub(super) fn unique<'a>(keys: impl Iterator<Item = &'a str>, path: &Path, error
 pub(super) fn label(object: &Value, field: &str, path: &Path, errors: &mut Vec<FieldError>) {
     let value = text(object, field);
     wrong(&path.child(field), value, names::label(value, false), errors);
-}
-
-/// Checks the name of a driver.
-pub(super) fn driver(name: &str, path: &Path, errors: &mut Vec<FieldError>) {
-    if name.is_empty() {
-        errors.push(FieldError::required(path, ""));
-        return;
-    }
-    if name.len() > DOMAIN_MAX {
-        errors.push(FieldError::too_long(path, DOMAIN_MAX));
-    }
-    wrong(path, name, names::subdomain(&name.to_lowercase(), false), errors);
 }
 
 /// Checks the name of a pool: subdomains with slashes between them.
@@ -171,7 +159,7 @@ pub(super) fn taint(taint: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     if !value.is_empty() {
         label_value(value, &path.child("value"), errors);
     }
-    super::super::common::one_of(taint, "effect", &EFFECTS, path, errors);
+    one_of(taint, "effect", &EFFECTS, path, errors);
 }
 
 /// Checks the conditions that must hold, or must not, before a pod with the device is bound.

@@ -2,10 +2,12 @@
 //!
 //! They are stored and served; what acts on them stands in the README's list.
 
+mod aggregation;
 mod definition;
+mod flow;
 mod matching;
 mod policies;
-mod rules;
+mod storage;
 mod webhooks;
 
 use jiff::Timestamp;
@@ -17,6 +19,7 @@ use super::strategy::{Column, Strategy};
 use super::value::{at, default, default_text, each, flag, int, list, text, within};
 
 pub(super) use definition::CustomResourceDefinitions;
+pub(super) use storage::{storage_class, storage_class_update, volume_node_affinity};
 
 /// A kind whose rows are the name, some cells read straight from the object, and the age.
 pub(super) struct Columns {
@@ -85,7 +88,10 @@ impl Strategy for Columns {
     fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
         let mut row = vec![name(object)];
         row.extend((self.cells)(object));
-        row.push(age(object, now));
+        // A few have no age to show.
+        if row.len() < self.columns.len() {
+            row.push(age(object, now));
+        }
         row
     }
 }
@@ -247,14 +253,17 @@ pub(super) const CSI_DRIVERS: Columns = Columns {
             }
         });
     },
-    validate: rules::csi_driver,
+    validate: storage::csi_driver,
+    update: Some(storage::csi_driver_update),
     ..PLAIN
 };
 
 pub(super) const CSI_NODES: Columns = Columns {
     columns: &[Column::name(), Column::integer("Drivers"), Column::new("Age")],
     cells: |object| vec![json!(list(at(object, "spec"), "drivers").len())],
-    validate: rules::csi_node,
+    generation: false,
+    validate: storage::csi_node,
+    update: Some(storage::csi_node_update),
     ..PLAIN
 };
 
@@ -282,7 +291,10 @@ pub(super) const VOLUME_ATTACHMENTS: Columns = Columns {
             default(status, "attached", false);
         }
     },
-    validate: rules::volume_attachment,
+    generation: false,
+    validate: storage::volume_attachment,
+    update: Some(storage::volume_attachment_update),
+    status_update: Some(storage::volume_attachment_update),
     ..PLAIN
 };
 
@@ -290,8 +302,17 @@ pub(super) const VOLUME_ATTRIBUTES_CLASSES: Columns = Columns {
     generation: false,
     columns: &[Column::name(), Column::new("DriverName"), Column::new("Age")],
     cells: |object| vec![json!(text(object, "driverName"))],
-    validate: rules::volume_attributes_class,
-    update: Some(rules::volume_attributes_class_update),
+    validate: storage::volume_attributes_class,
+    update: Some(storage::volume_attributes_class_update),
+    ..PLAIN
+};
+
+pub(super) const STORAGE_CAPACITIES: Columns = Columns {
+    generation: false,
+    columns: &[Column::name(), Column::new("StorageClassName"), Column::new("Capacity")],
+    cells: |object| vec![json!(text(object, "storageClassName")), json!(text(object, "capacity"))],
+    validate: storage::capacity,
+    update: Some(storage::capacity_update),
     ..PLAIN
 };
 
@@ -314,7 +335,8 @@ pub(super) const FLOW_SCHEMAS: Columns = Columns {
         ]
     },
     default: |object| within(object, "spec", |spec| default(spec, "matchingPrecedence", 1000)),
-    validate: rules::flow_schema,
+    validate: flow::flow_schema,
+    status_update: Some(flow::status),
     ..PLAIN
 };
 
@@ -334,22 +356,9 @@ pub(super) const PRIORITY_LEVELS: Columns = Columns {
             json!(shares.map_or("<none>".to_owned(), |n| n.to_string())),
         ]
     },
-    default: |object| {
-        within(object, "spec", |spec| {
-            within(spec, "limited", |limited| {
-                default(limited, "nominalConcurrencyShares", 30);
-                default(limited, "lendablePercent", 0);
-                within(limited, "limitResponse", |response| {
-                    within(response, "queuing", |queuing| {
-                        for (field, value) in [("queues", 64), ("handSize", 8), ("queueLengthLimit", 50)] {
-                            default(queuing, field, value);
-                        }
-                    });
-                });
-            });
-        });
-    },
-    validate: rules::priority_level,
+    default: flow::default_priority_level,
+    validate: flow::priority_level,
+    status_update: Some(flow::status),
     ..PLAIN
 };
 
@@ -377,6 +386,6 @@ pub(super) const API_SERVICES: Columns = Columns {
             within(spec, "service", |service| default(service, "port", 443))
         });
     },
-    validate: rules::api_service,
+    validate: aggregation::api_service,
     ..PLAIN
 };
