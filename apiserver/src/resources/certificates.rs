@@ -199,7 +199,11 @@ fn request(object: &Value, old: &Value) -> Vec<FieldError> {
     );
     for (index, usage) in usages.iter().enumerate().filter(|(_, usage)| !known(usage)) {
         if !spare_unknown {
-            errors.push(FieldError::not_supported(&at_usages.index(index), usage.clone(), &USAGES));
+            errors.push(FieldError::not_supported(
+                &at_usages.index(index),
+                usage.clone(),
+                &USAGES,
+            ));
         }
     }
     for (index, usage) in usages.iter().filter_map(Value::as_str).enumerate() {
@@ -280,10 +284,14 @@ fn signer_name(name: &str, path: &Path, errors: &mut Vec<FieldError>) {
 
 fn conditions(status: &Value, before: &Value, errors: &mut Vec<FieldError>) {
     let path = Path::new("status").child("conditions");
-    let types = list(before, "conditions").iter().map(|condition| text(condition, "type"));
+    let types = list(before, "conditions")
+        .iter()
+        .map(|condition| text(condition, "type"));
     let spare_empty = types.clone().any(str::is_empty);
     let spare_twice = has_twice(types);
-    let spare_both = ["Approved", "Denied"].iter().all(|kind| !of_type(before, kind).is_empty());
+    let spare_both = ["Approved", "Denied"]
+        .iter()
+        .all(|kind| !of_type(before, kind).is_empty());
     let mut seen = BTreeSet::new();
     for (index, condition) in list(status, "conditions").iter().enumerate() {
         let path = path.index(index);
@@ -326,9 +334,15 @@ fn update(new: &Value, old: &Value, allowed: Allowed) -> Vec<FieldError> {
     for kind in ["Approved", "Denied"].into_iter().filter(|_| !allowed.approval) {
         let (now, then) = (of_type(status, kind), of_type(before, kind));
         if now.len() > then.len() {
-            refuse("conditions", format!("updates may not add a condition of type {kind:?}"));
+            refuse(
+                "conditions",
+                format!("updates may not add a condition of type {kind:?}"),
+            );
         } else if now.len() == then.len() && now != then {
-            refuse("conditions", format!("updates may not modify a condition of type {kind:?}"));
+            refuse(
+                "conditions",
+                format!("updates may not modify a condition of type {kind:?}"),
+            );
         }
     }
     let (certificate, stored) = (text(status, "certificate"), text(before, "certificate"));
@@ -366,7 +380,10 @@ fn check_certificate(base64: &str) -> Result<(), String> {
     let mut blocks = 0;
     for block in Pem::iter_from_buffer(&text).map_while(Result::ok) {
         if block.label != "CERTIFICATE" {
-            return Err(format!("only CERTIFICATE PEM blocks are allowed, found {:?}", block.label));
+            return Err(format!(
+                "only CERTIFICATE PEM blocks are allowed, found {:?}",
+                block.label
+            ));
         }
         let parsed = block.parse_x509();
         parsed.map_err(|error| format!("x509: malformed certificate: {error}"))?;
@@ -411,7 +428,10 @@ mod tests {
             words[0],
             "spec.request: Invalid value: \"\": PEM block type must be CERTIFICATE REQUEST"
         );
-        assert!(words[1].starts_with("spec.usages[2]: Unsupported value: \"fun\": supported values: \"any\", \"cert sign\""));
+        assert!(
+            words[1]
+                .starts_with("spec.usages[2]: Unsupported value: \"fun\": supported values: \"any\", \"cert sign\"")
+        );
         assert_eq!(
             words[2..],
             [
@@ -426,7 +446,11 @@ mod tests {
         let mut der = block.contents;
         *der.last_mut().unwrap() ^= 1;
         let body = STANDARD.encode(&der);
-        let lines: Vec<&str> = body.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        let lines: Vec<&str> = body
+            .as_bytes()
+            .chunks(64)
+            .map(|line| std::str::from_utf8(line).unwrap())
+            .collect();
         forged = format!(
             "-----BEGIN CERTIFICATE REQUEST-----\n{}\n-----END CERTIFICATE REQUEST-----\n",
             lines.join("\n")
@@ -453,7 +477,10 @@ mod tests {
             words("a/b"),
             ["s: Invalid value: \"a\": should be a domain with at least two segments separated by dots"]
         );
-        assert!(words("a.B/c")[0].starts_with("s: Invalid value: \"a.B\": validating label \"B\": a lowercase RFC 1123 label"));
+        assert!(
+            words("a.B/c")[0]
+                .starts_with("s: Invalid value: \"a.B\": validating label \"B\": a lowercase RFC 1123 label")
+        );
     }
 
     #[test]
@@ -467,13 +494,19 @@ mod tests {
             said(&requests.validate_status_update(&approved, &asked)),
             ["status.conditions: Forbidden: updates may not add a condition of type \"Approved\""]
         );
-        let issued = with(&asked, json!({"conditions": [condition("Approved", "yes")], "certificate": certificate}));
+        let issued = with(
+            &asked,
+            json!({"conditions": [condition("Approved", "yes")], "certificate": certificate}),
+        );
         assert_eq!(requests.validate_status_update(&issued, &approved), []);
         assert_eq!(
             said(&requests.validate_part_update("approval", &issued, &approved)),
             ["status.certificate: Forbidden: updates may not set certificate content"]
         );
-        let other = with(&asked, json!({"conditions": [condition("Approved", "no")], "certificate": STANDARD.encode("x")}));
+        let other = with(
+            &asked,
+            json!({"conditions": [condition("Approved", "no")], "certificate": STANDARD.encode("x")}),
+        );
         assert_eq!(
             said(&requests.validate_status_update(&other, &issued)),
             [
@@ -482,7 +515,8 @@ mod tests {
                 "status.certificate: Forbidden: updates may not modify existing certificate content",
             ]
         );
-        let both = json!([condition("Approved", ""), condition("Denied", ""), {"type": "Denied", "status": "False"}, {}]);
+        let both =
+            json!([condition("Approved", ""), condition("Denied", ""), {"type": "Denied", "status": "False"}, {}]);
         assert_eq!(
             said(&requests.validate_part_update("approval", &with(&asked, json!({"conditions": both})), &asked)),
             [

@@ -34,7 +34,11 @@ fn condition(condition: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     }
     if let Some(generation) = int(condition, "observedGeneration").filter(|generation| *generation < 0) {
         let detail = "must be greater than or equal to zero";
-        errors.push(FieldError::invalid(&path.child("observedGeneration"), generation, detail));
+        errors.push(FieldError::invalid(
+            &path.child("observedGeneration"),
+            generation,
+            detail,
+        ));
     }
     if !has(condition, "lastTransitionTime") {
         errors.push(FieldError::required(&path.child("lastTransitionTime"), "must be set"));
@@ -68,7 +72,8 @@ mod tests {
 
     #[test]
     fn a_condition_has_a_type_a_status_a_time_and_a_reason() {
-        let good = json!({"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z", "reason": "A:b"});
+        let good =
+            json!({"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z", "reason": "A:b"});
         let bad = json!({"type": "Ready", "status": "Maybe", "observedGeneration": -1, "reason": "A:", "message": "x".repeat(40_000)});
         let mut errors = Vec::new();
         conditions(&json!({"conditions": [good, bad]}), &Path::new("status"), &mut errors);
@@ -83,6 +88,9 @@ mod tests {
             ]
         );
         assert!(said[4].starts_with("status.conditions[1].reason: Invalid value: \"A:\": a condition reason must"));
-        assert_eq!(said[5..], ["status.conditions[1].message: Too long: may not be more than 32768 bytes"]);
+        assert_eq!(
+            said[5..],
+            ["status.conditions[1].message: Too long: may not be more than 32768 bytes"]
+        );
     }
 }

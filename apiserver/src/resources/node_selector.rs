@@ -96,16 +96,25 @@ mod tests {
         let labels = json!([
             {"key": "a", "operator": "In"}, {"key": "a", "operator": "Exists", "values": ["b"]},
             {"key": "a", "operator": "Gt", "values": ["1", "2"]}, {"key": "a", "operator": "Near"}]);
-        let fields = json!([{"key": "spec.x", "operator": "In", "values": []}, {"key": "metadata.name", "operator": "Gt"}]);
+        let fields =
+            json!([{"key": "spec.x", "operator": "In", "values": []}, {"key": "metadata.name", "operator": "Gt"}]);
         let path = "s.nodeSelectorTerms[0]";
         assert_eq!(
             said(json!({"nodeSelectorTerms": [{"matchExpressions": labels, "matchFields": fields}]})),
             [
-                format!("{path}.matchExpressions[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'"),
-                format!("{path}.matchExpressions[1].values: Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist'"),
-                format!("{path}.matchExpressions[2].values: Required value: must be specified single value when `operator` is 'Lt' or 'Gt'"),
+                format!(
+                    "{path}.matchExpressions[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'"
+                ),
+                format!(
+                    "{path}.matchExpressions[1].values: Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+                ),
+                format!(
+                    "{path}.matchExpressions[2].values: Required value: must be specified single value when `operator` is 'Lt' or 'Gt'"
+                ),
                 format!("{path}.matchExpressions[3].operator: Invalid value: \"Near\": not a valid selector operator"),
-                format!("{path}.matchFields[0].values: Required value: must be only one value when `operator` is 'In' or 'NotIn' for node field selector"),
+                format!(
+                    "{path}.matchFields[0].values: Required value: must be only one value when `operator` is 'In' or 'NotIn' for node field selector"
+                ),
                 format!("{path}.matchFields[0].key: Invalid value: \"spec.x\": not a valid field selector key"),
                 format!("{path}.matchFields[1].operator: Invalid value: \"Gt\": not a valid selector operator"),
             ]

@@ -155,13 +155,19 @@ mod tests {
     fn what_may_be_asked_of_a_shared_capacity_is_bounded() {
         let fine = json!({"default": "1Gi", "validRange": {"min": "1Gi", "max": "9Gi", "step": "1Gi"}});
         assert_eq!(said(&fine, true), Vec::<String>::new());
-        assert_eq!(said(&fine, false), ["c.requestPolicy: Forbidden: allowMultipleAllocations must be true"]);
+        assert_eq!(
+            said(&fine, false),
+            ["c.requestPolicy: Forbidden: allowMultipleAllocations must be true"]
+        );
         assert_eq!(
             said(&json!({"validValues": ["1Gi"]}), true),
             ["c.requestPolicy.default: Required value: required when validValues is defined"]
         );
         assert_eq!(
-            said(&json!({"default": "3Gi", "validValues": ["2Gi", "1Gi", "1Gi", "11Gi"]}), true),
+            said(
+                &json!({"default": "3Gi", "validValues": ["2Gi", "1Gi", "1Gi", "11Gi"]}),
+                true
+            ),
             [
                 "c.requestPolicy.validValues[1]: Invalid value: \"1Gi\": values must be sorted in ascending order",
                 "c.requestPolicy.validValues[2]: Duplicate value: \"1073741824\"",
@@ -170,7 +176,10 @@ mod tests {
             ]
         );
         assert_eq!(
-            said(&json!({"default": "1Gi", "validRange": {"min": "2Gi", "max": "5Gi", "step": "2Gi"}}), true),
+            said(
+                &json!({"default": "1Gi", "validRange": {"min": "2Gi", "max": "5Gi", "step": "2Gi"}}),
+                true
+            ),
             [
                 "c.requestPolicy.validRange.default: Invalid value: \"1Gi\": default is less than min: 2Gi",
                 "c.requestPolicy.validRange.step: Invalid value: \"1Gi\": value is not a multiple of a given step (2Gi) from (2Gi)",
@@ -178,11 +187,17 @@ mod tests {
             ]
         );
         assert_eq!(
-            said(&json!({"default": "-1", "validRange": {"min": "-1", "step": "0"}}), true),
+            said(
+                &json!({"default": "-1", "validRange": {"min": "-1", "step": "0"}}),
+                true
+            ),
             ["c.requestPolicy.validRange.step: Invalid value: \"0\": must be greater than zero"]
         );
         assert_eq!(
-            said(&json!({"default": "-1", "validRange": {"min": "-1", "step": "1"}}), true),
+            said(
+                &json!({"default": "-1", "validRange": {"min": "-1", "step": "1"}}),
+                true
+            ),
             [
                 "c.requestPolicy.validRange.default: Invalid value: \"-1\": must be greater than or equal to 0",
                 "c.requestPolicy.validRange.min: Invalid value: \"-1\": must be greater than or equal to 0",

@@ -176,7 +176,11 @@ pub(super) fn status(new: &Value, old: &Value) -> Vec<FieldError> {
                 }
             }
         }
-        unique(reserved.iter().map(|consumer| text(consumer, "uid")), &at_reserved, &mut errors);
+        unique(
+            reserved.iter().map(|consumer| text(consumer, "uid")),
+            &at_reserved,
+            &mut errors,
+        );
     }
     let allocation = at(status, "allocation");
     let results = list(at(allocation, "devices"), "results");
@@ -191,7 +195,11 @@ pub(super) fn status(new: &Value, old: &Value) -> Vec<FieldError> {
             errors.push(error);
         };
         if !allocated.contains(&id) {
-            refuse(FieldError::invalid(&path, "", "must be an allocated device in the claim"));
+            refuse(FieldError::invalid(
+                &path,
+                "",
+                "must be an allocated device in the claim",
+            ));
         }
         if seen.contains(&id) {
             refuse(FieldError::duplicate(&path, ""));
@@ -220,7 +228,12 @@ fn device_status(device: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     if has(device, "shareID") {
         parts::uid(text(device, "shareID"), &path.child("shareID"), errors);
     }
-    fits(list(device, "conditions"), CONDITIONS, &path.child("conditions"), errors);
+    fits(
+        list(device, "conditions"),
+        CONDITIONS,
+        &path.child("conditions"),
+        errors,
+    );
     conditions(device, path, errors);
     if has(device, "data") {
         parts::raw(at(device, "data"), false, &path.child("data"), errors);
@@ -320,7 +333,8 @@ mod tests {
             "constraints": [{"requests": ["a", "z", "c/x", "a/b/c", "a"]}],
             "config": [{}, {"opaque": {"driver": "", "parameters": 5}}],
         });
-        let missing = "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'";
+        let missing =
+            "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'";
         let at = "spec.devices.requests";
         assert_eq!(
             of(&bad),
@@ -348,7 +362,10 @@ mod tests {
             ]
         );
         let many = vec![json!({"name": "a"}); 33];
-        assert_eq!(of(&json!({"requests": many})), [format!("{at}: Too many: 33: must have at most 32 items")]);
+        assert_eq!(
+            of(&json!({"requests": many})),
+            [format!("{at}: Too many: 33: must have at most 32 items")]
+        );
     }
 
     #[test]
@@ -361,7 +378,10 @@ mod tests {
         let allocated = claim(json!({"allocation": allocation, "reservedFor": [pod]}));
         assert_eq!(status(&allocated, &claim(json!({}))), []);
         assert_eq!(
-            said(&status(&claim(json!({"reservedFor": [pod, {"uid": "1"}]})), &claim(json!({})))),
+            said(&status(
+                &claim(json!({"reservedFor": [pod, {"uid": "1"}]})),
+                &claim(json!({}))
+            )),
             [
                 "status.reservedFor[1].resource: Required value",
                 "status.reservedFor[1].name: Required value",
@@ -374,14 +394,21 @@ mod tests {
         let before = claim(json!({"allocation": allocation}));
         assert_eq!(
             said(&status(&terminating, &before)),
-            ["status.reservedFor: Forbidden: new entries may not be added while `deallocationRequested` or `deletionTimestamp` are set"]
+            [
+                "status.reservedFor: Forbidden: new entries may not be added while `deallocationRequested` or `deletionTimestamp` are set"
+            ]
         );
         let mut other = allocated;
         other["status"]["allocation"]["devices"]["results"][0]["device"] = json!("y");
         other["status"]["devices"] = json!([{"driver": "d.io", "pool": "p", "device": "x", "networkData": {"ips": ["10.0.0.1/24", "nonsense"]}}]);
         let said = said(&status(&other, &before));
-        assert!(said[0].starts_with("status.devices[0].networkData.ips[1]: Invalid value: \"nonsense\": must be a valid address in CIDR form"));
-        assert_eq!(said[1], "status.devices[0]: Invalid value: d.io/p/x: must be an allocated device in the claim");
+        assert!(said[0].starts_with(
+            "status.devices[0].networkData.ips[1]: Invalid value: \"nonsense\": must be a valid address in CIDR form"
+        ));
+        assert_eq!(
+            said[1],
+            "status.devices[0]: Invalid value: d.io/p/x: must be an allocated device in the claim"
+        );
         assert!(said[2].ends_with("field is immutable"));
     }
 }

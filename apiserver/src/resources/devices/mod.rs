@@ -231,7 +231,11 @@ fn device_class(object: &Value, old: &Value) -> Vec<FieldError> {
     let resource = text(spec, "extendedResourceName");
     if has(spec, "extendedResourceName") && !is_extended_resource(resource) {
         let detail = "must be a valid extended resource name";
-        errors.push(FieldError::invalid(&path.child("extendedResourceName"), resource, detail));
+        errors.push(FieldError::invalid(
+            &path.child("extendedResourceName"),
+            resource,
+            detail,
+        ));
     }
     errors
 }
@@ -280,17 +284,27 @@ mod tests {
     #[test]
     fn a_template_makes_claims_with_labels_and_annotations() {
         let request = json!({"name": "a", "exactly": {"deviceClassName": "gpu"}});
-        let mut template = json!({"spec": {"metadata": {"labels": {"a": "b"}}, "spec": {"devices": {"requests": [request]}}}});
+        let mut template =
+            json!({"spec": {"metadata": {"labels": {"a": "b"}}, "spec": {"devices": {"requests": [request]}}}});
         ResourceClaimTemplates.default(&mut template);
         let exactly = &template["spec"]["spec"]["devices"]["requests"][0]["exactly"];
-        assert_eq!(exactly, &json!({"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 1}));
+        assert_eq!(
+            exactly,
+            &json!({"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 1})
+        );
         assert_eq!(ResourceClaimTemplates.validate(&template), []);
         let mut other = template.clone();
         other["spec"]["metadata"]["name"] = json!("x");
         other["spec"]["spec"]["devices"]["requests"][0]["name"] = json!("A");
-        let said: Vec<String> = ResourceClaimTemplates.validate(&other).iter().map(ToString::to_string).collect();
+        let said: Vec<String> = ResourceClaimTemplates
+            .validate(&other)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(said[0], "spec.metadata.name: Forbidden: cannot be set");
-        assert!(said[1].starts_with("spec.spec.devices.requests[0].name: Invalid value: \"A\": a lowercase RFC 1123 label"));
+        assert!(
+            said[1].starts_with("spec.spec.devices.requests[0].name: Invalid value: \"A\": a lowercase RFC 1123 label")
+        );
         let said = ResourceClaimTemplates.validate_update(&other, &template);
         assert!(said[0].to_string().ends_with("field is immutable"));
     }

@@ -120,7 +120,11 @@ pub(super) fn raw(value: &Value, stored: bool, path: &Path, errors: &mut Vec<Fie
     } else if !stored && value.to_string().len() > LONG {
         errors.push(FieldError::too_long(path, LONG));
     } else if !value.is_object() {
-        errors.push(FieldError::invalid(path, "<value omitted>", "must be a valid JSON object"));
+        errors.push(FieldError::invalid(
+            path,
+            "<value omitted>",
+            "must be a valid JSON object",
+        ));
     }
 }
 
@@ -196,7 +200,10 @@ pub(super) fn uid(uid: &str, path: &Path, errors: &mut Vec<FieldError>) {
     let bare = match uid.len() {
         36 => Some(uid),
         38 => uid.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')),
-        45 => uid.get(..9).filter(|head| head.eq_ignore_ascii_case("urn:uuid:")).and(uid.get(9..)),
+        45 => uid
+            .get(..9)
+            .filter(|head| head.eq_ignore_ascii_case("urn:uuid:"))
+            .and(uid.get(9..)),
         32 => Some(uid),
         other => {
             let detail = format!("error validating uid: invalid UUID length: {other}");
@@ -230,7 +237,10 @@ mod tests {
             errors.iter().map(ToString::to_string).collect()
         };
         assert_eq!(said("gpu.example.com/model"), Vec::<String>::new());
-        assert_eq!(said("a/b/c"), ["n: Invalid value: \"a/b/c\": must not contain more than one slash"]);
+        assert_eq!(
+            said("a/b/c"),
+            ["n: Invalid value: \"a/b/c\": must not contain more than one slash"]
+        );
         assert_eq!(said("/b"), ["n: Invalid value: \"\": the domain must not be empty"]);
         assert_eq!(said("a/"), ["n: Invalid value: \"\": the name must not be empty"]);
         let bare = said(&"x".repeat(33));
@@ -248,7 +258,10 @@ mod tests {
         assert_eq!(said("6f1c0b0e-0000-4000-8000-0123456789ab"), Vec::<String>::new());
         assert!(said("6F1C0B0E-0000-4000-8000-0123456789ab")[0].starts_with("uid must be in RFC 4122"));
         assert!(said("{6f1c0b0e-0000-4000-8000-0123456789ab}")[0].starts_with("uid must be in RFC 4122"));
-        assert_eq!(said("6f1c0b0ex0000-4000-8000-0123456789ab"), ["error validating uid: invalid UUID format"]);
+        assert_eq!(
+            said("6f1c0b0ex0000-4000-8000-0123456789ab"),
+            ["error validating uid: invalid UUID format"]
+        );
         assert_eq!(said("6f1"), ["error validating uid: invalid UUID length: 3"]);
     }
 }

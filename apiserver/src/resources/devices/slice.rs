@@ -21,10 +21,17 @@ pub(super) fn spec(spec: &Value, old: &Value, path: &Path, errors: &mut Vec<Fiel
     parts::driver(text(spec, "driver"), &path.child("driver"), errors);
     let (pool, at_pool) = (at(spec, "pool"), path.child("pool"));
     parts::pool(text(pool, "name"), &at_pool.child("name"), errors);
-    let (slices, generation) = (int(pool, "resourceSliceCount").unwrap_or(0), int(pool, "generation").unwrap_or(0));
+    let (slices, generation) = (
+        int(pool, "resourceSliceCount").unwrap_or(0),
+        int(pool, "generation").unwrap_or(0),
+    );
     if slices <= 0 {
         let detail = "must be greater than zero";
-        errors.push(FieldError::invalid(&at_pool.child("resourceSliceCount"), slices, detail));
+        errors.push(FieldError::invalid(
+            &at_pool.child("resourceSliceCount"),
+            slices,
+            detail,
+        ));
     }
     if generation < 0 {
         let detail = "must be greater than or equal to zero";
@@ -36,15 +43,20 @@ pub(super) fn spec(spec: &Value, old: &Value, path: &Path, errors: &mut Vec<Fiel
         immutable(spec, old, "nodeName", path, errors);
     }
     let fields = ["nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection"];
-    let set = places(spec, &fields, "must be either unset or set to a non-empty string", path, errors);
+    let set = places(
+        spec,
+        &fields,
+        "must be either unset or set to a non-empty string",
+        path,
+        errors,
+    );
     let terms = list(at(spec, "nodeSelector"), "nodeSelectorTerms");
     if has(spec, "nodeSelector") && terms.len() != 1 {
         let path = path.child("nodeSelector").child("nodeSelectorTerms");
         let detail = "must have exactly one node selector term";
         errors.push(FieldError::invalid(&path, terms.to_vec(), detail));
     }
-    const ONE: &str =
-        "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required";
+    const ONE: &str = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required";
     match set.as_slice() {
         [] => errors.push(FieldError::required(path, ONE)),
         [_] => {}
@@ -58,13 +70,29 @@ pub(super) fn spec(spec: &Value, old: &Value, path: &Path, errors: &mut Vec<Fiel
         errors.push(FieldError::invalid(path, "", detail));
     }
     let (all, at_devices) = (list(spec, "devices"), path.child("devices"));
-    let elaborate = |device: &Value| ["taints", "consumesCounters"].iter().any(|field| !list(device, field).is_empty());
-    let most = if all.iter().any(elaborate) { ELABORATE_DEVICES } else { DEVICES };
+    let elaborate = |device: &Value| {
+        ["taints", "consumesCounters"]
+            .iter()
+            .any(|field| !list(device, field).is_empty())
+    };
+    let most = if all.iter().any(elaborate) {
+        ELABORATE_DEVICES
+    } else {
+        DEVICES
+    };
     if fits(all, most, &at_devices, errors) {
         for (index, one) in all.iter().enumerate() {
-            let before = list(old, "devices").iter().find(|other| at(other, "name") == at(one, "name"));
+            let before = list(old, "devices")
+                .iter()
+                .find(|other| at(other, "name") == at(one, "name"));
             let each = flag(spec, "perDeviceNodeSelection");
-            device(one, before.unwrap_or(&Value::Null), each, &at_devices.index(index), errors);
+            device(
+                one,
+                before.unwrap_or(&Value::Null),
+                each,
+                &at_devices.index(index),
+                errors,
+            );
         }
         unique(all.iter().map(|one| text(one, "name")), &at_devices, errors);
     }
@@ -181,7 +209,9 @@ fn counters(set: &Value, name: &str, path: &Path, errors: &mut Vec<FieldError>) 
 }
 
 fn attribute(attribute: &Value, path: &Path, errors: &mut Vec<FieldError>) {
-    const VALUES: [&str; 8] = ["bool", "int", "string", "version", "bools", "ints", "strings", "versions"];
+    const VALUES: [&str; 8] = [
+        "bool", "int", "string", "version", "bools", "ints", "strings", "versions",
+    ];
     let given: Vec<&str> = VALUES.into_iter().filter(|field| has(attribute, field)).collect();
     for field in &given {
         let (value, path) = (at(attribute, field), path.child(field));
@@ -229,7 +259,10 @@ fn is_semver(version: &str) -> bool {
     let all_digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
     core.split('.').count() == 3
         && core.split('.').all(numeric)
-        && pre.is_none_or(|pre| pre.split('.').all(|part| word(part) && (!all_digits(part) || numeric(part))))
+        && pre.is_none_or(|pre| {
+            pre.split('.')
+                .all(|part| word(part) && (!all_digits(part) || numeric(part)))
+        })
         && build.is_none_or(|build| build.split('.').all(word))
 }
 
@@ -255,7 +288,9 @@ mod tests {
 
     #[test]
     fn a_slice_says_where_its_devices_are() {
-        let fine = slice(&json!({"devices": [{"name": "a", "attributes": {"model": {"string": "x"}}, "capacity": {"m": {"value": "1"}}}]}));
+        let fine = slice(
+            &json!({"devices": [{"name": "a", "attributes": {"model": {"string": "x"}}, "capacity": {"m": {"value": "1"}}}]}),
+        );
         assert_eq!(said(&fine, &Value::Null), Vec::<String>::new());
         let bad = json!({"driver": "D_", "pool": {"name": "a//b", "generation": -1}, "nodeName": "", "allNodes": false,
             "devices": [], "sharedCounters": [{}, {"name": "s", "counters": {"c": {"value": "1"}}}, {"name": "s", "counters": {"c": {"value": "1"}}}]});
@@ -310,21 +345,36 @@ mod tests {
         assert_eq!(
             words[..12],
             [
-                format!("{at}.attributes[a]: Invalid value: {{\"bool\":true,\"int\":1}}: exactly one value must be specified"),
+                format!(
+                    "{at}.attributes[a]: Invalid value: {{\"bool\":true,\"int\":1}}: exactly one value must be specified"
+                ),
                 format!("{at}.attributes[b]: Invalid value: \"\": exactly one value must be specified"),
-                format!("{at}.attributes[c].version: Invalid value: \"1.2\": must be a string compatible with semver.org spec 2.0.0"),
+                format!(
+                    "{at}.attributes[c].version: Invalid value: \"1.2\": must be a string compatible with semver.org spec 2.0.0"
+                ),
                 format!("{at}.attributes[d].string: Too long: may not be more than 64 bytes"),
                 format!("{at}.capacity[m].requestPolicy: Forbidden: allowMultipleAllocations must be true"),
-                format!("{at}.taints[0].effect: Unsupported value: \"Explode\": supported values: \"NoExecute\", \"NoSchedule\", \"None\""),
+                format!(
+                    "{at}.taints[0].effect: Unsupported value: \"Explode\": supported values: \"NoExecute\", \"NoSchedule\", \"None\""
+                ),
                 format!("{at}.taints[1].effect: Required value"),
                 format!("{at}.consumesCounters[0].counters: Required value"),
-                format!("{at}: Invalid value: \"null\": `nodeName`, `nodeSelector` and `allNodes` can only be set if `perDeviceNodeSelection` is set to true in the ResourceSlice spec"),
+                format!(
+                    "{at}: Invalid value: \"null\": `nodeName`, `nodeSelector` and `allNodes` can only be set if `perDeviceNodeSelection` is set to true in the ResourceSlice spec"
+                ),
                 format!("{at}.bindingFailureConditions[1]: Duplicate value: \"a\""),
-                format!("{at}.bindingFailureConditions[0]: Invalid value: \"a\": bindingFailureConditions must not overlap with bindingConditions"),
-                format!("{at}.bindingFailureConditions[1]: Invalid value: \"a\": bindingFailureConditions must not overlap with bindingConditions"),
+                format!(
+                    "{at}.bindingFailureConditions[0]: Invalid value: \"a\": bindingFailureConditions must not overlap with bindingConditions"
+                ),
+                format!(
+                    "{at}.bindingFailureConditions[1]: Invalid value: \"a\": bindingFailureConditions must not overlap with bindingConditions"
+                ),
             ]
         );
-        assert_eq!(words.last().map(String::as_str), Some("spec.devices[1]: Duplicate value: \"a\""));
+        assert_eq!(
+            words.last().map(String::as_str),
+            Some("spec.devices[1]: Duplicate value: \"a\"")
+        );
         let many = vec![json!({"name": "x", "taints": [{}]}); 65];
         assert_eq!(
             said(&slice(&json!({"devices": many})), &Value::Null),

@@ -137,7 +137,11 @@ fn rule(rule: &Value, path: &Path, errors: &mut Vec<FieldError>) {
 }
 
 fn subject(subject: &Value, path: &Path, errors: &mut Vec<FieldError>) {
-    const KINDS: [(&str, &str); 3] = [("ServiceAccount", "serviceAccount"), ("User", "user"), ("Group", "group")];
+    const KINDS: [(&str, &str); 3] = [
+        ("ServiceAccount", "serviceAccount"),
+        ("User", "user"),
+        ("Group", "group"),
+    ];
     let kind = text(subject, "kind");
     let Some((_, own)) = KINDS.iter().find(|(known, _)| *known == kind) else {
         let kinds = ["Group", "ServiceAccount", "User"];
@@ -163,7 +167,10 @@ fn subject(subject: &Value, path: &Path, errors: &mut Vec<FieldError>) {
             wrong(&path, namespace, names::label(namespace, false), errors);
         }
     }
-    for (other, field) in KINDS.iter().filter(|(other, field)| *other != kind && has(subject, field)) {
+    for (other, field) in KINDS
+        .iter()
+        .filter(|(other, field)| *other != kind && has(subject, field))
+    {
         let detail = format!("{field} is forbidden when subject kind is not '{other}'");
         errors.push(FieldError::forbidden(&path.child(field), detail));
     }
@@ -300,7 +307,11 @@ fn catch_all(spec: &Value, path: &Path, errors: &mut Vec<FieldError>) {
 fn shares(level: &Value, least: i64, path: &Path, errors: &mut Vec<FieldError>) {
     if let Some(shares) = int(level, "nominalConcurrencyShares").filter(|shares| *shares < least) {
         let detail = "must be a non-negative integer";
-        errors.push(FieldError::invalid(&path.child("nominalConcurrencyShares"), shares, detail));
+        errors.push(FieldError::invalid(
+            &path.child("nominalConcurrencyShares"),
+            shares,
+            detail,
+        ));
     }
     if let Some(percent) = int(level, "lendablePercent").filter(|percent| !(0..=100).contains(percent)) {
         let detail = "must be between 0 and 100, inclusive";
@@ -312,7 +323,11 @@ fn limited(limited: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     shares(limited, 0, path, errors);
     if let Some(percent) = int(limited, "borrowingLimitPercent").filter(|percent| *percent < 0) {
         let detail = "if specified, must be a non-negative integer";
-        errors.push(FieldError::invalid(&path.child("borrowingLimitPercent"), percent, detail));
+        errors.push(FieldError::invalid(
+            &path.child("borrowingLimitPercent"),
+            percent,
+            detail,
+        ));
     }
     let (response, path) = (at(limited, "limitResponse"), path.child("limitResponse"));
     let (queuing, at_queuing) = (at(response, "queuing"), path.child("queuing"));
@@ -335,7 +350,8 @@ fn limited(limited: &Value, path: &Path, errors: &mut Vec<FieldError>) {
 }
 
 fn queuing(queuing: &Value, path: &Path, errors: &mut Vec<FieldError>) {
-    let [length, queues, hand] = ["queueLengthLimit", "queues", "handSize"].map(|field| int(queuing, field).unwrap_or(0));
+    let [length, queues, hand] =
+        ["queueLengthLimit", "queues", "handSize"].map(|field| int(queuing, field).unwrap_or(0));
     let mut refuse = |field: &str, value: i64, detail: String| {
         errors.push(FieldError::invalid(&path.child(field), value, detail));
     };
@@ -352,9 +368,15 @@ fn queuing(queuing: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     if hand <= 0 {
         refuse("handSize", hand, positive());
     } else if hand > queues {
-        refuse("handSize", hand, format!("should not be greater than queues ({queues})"));
+        refuse(
+            "handSize",
+            hand,
+            format!("should not be greater than queues ({queues})"),
+        );
     } else if bits > HASH_BITS {
-        let detail = format!("required entropy bits of deckSize {queues} and handSize {hand} should not be greater than {HASH_BITS}");
+        let detail = format!(
+            "required entropy bits of deckSize {queues} and handSize {hand} should not be greater than {HASH_BITS}"
+        );
         refuse("handSize", hand, detail);
     }
 }
@@ -420,30 +442,49 @@ mod tests {
                 "spec.priorityLevelConfiguration.name: Required value: must reference a priority level",
             ]
         );
-        assert!(words[3].starts_with("spec.rules[0].subjects[0].serviceAccount.name: Invalid value: \"A\": a lowercase"));
+        assert!(
+            words[3].starts_with("spec.rules[0].subjects[0].serviceAccount.name: Invalid value: \"A\": a lowercase")
+        );
         let at = "spec.rules[0]";
         assert_eq!(
             words[4..11],
             [
-                format!("{at}.subjects[0].serviceAccount.namespace: Required value: must specify namespace for service account"),
+                format!(
+                    "{at}.subjects[0].serviceAccount.namespace: Required value: must specify namespace for service account"
+                ),
                 format!("{at}.subjects[0].user: Forbidden: user is forbidden when subject kind is not 'User'"),
                 format!("{at}.subjects[1].group: Required value: group is required when subject kind is 'Group'"),
-                format!("{at}.subjects[2].kind: Unsupported value: \"Robot\": supported values: \"Group\", \"ServiceAccount\", \"User\""),
-                format!("{at}.resourceRules[0].verbs: Unsupported value: [\"look\"]: supported values: \"create\", \"delete\", \"deletecollection\", \"get\", \"list\", \"patch\", \"proxy\", \"update\", \"watch\""),
-                format!("{at}.resourceRules[0].apiGroups: Invalid value: [\"*\",\"\"]: if '*' is present, must not specify other api groups"),
-                format!("{at}.resourceRules[0].resources: Required value: resource rules must supply at least one resource"),
+                format!(
+                    "{at}.subjects[2].kind: Unsupported value: \"Robot\": supported values: \"Group\", \"ServiceAccount\", \"User\""
+                ),
+                format!(
+                    "{at}.resourceRules[0].verbs: Unsupported value: [\"look\"]: supported values: \"create\", \"delete\", \"deletecollection\", \"get\", \"list\", \"patch\", \"proxy\", \"update\", \"watch\""
+                ),
+                format!(
+                    "{at}.resourceRules[0].apiGroups: Invalid value: [\"*\",\"\"]: if '*' is present, must not specify other api groups"
+                ),
+                format!(
+                    "{at}.resourceRules[0].resources: Required value: resource rules must supply at least one resource"
+                ),
             ]
         );
         assert!(words[11].starts_with("spec.rules[0].resourceRules[0].namespaces[0]: Invalid value: \"A_\": each member of this list must be '*' or a DNS-1123 label; "));
         assert_eq!(
             words[12..],
             [
-                format!("{at}.nonResourceRules[0].verbs: Invalid value: [\"*\",\"get\"]: if '*' is present, must not specify other verbs"),
-                format!("{at}.nonResourceRules[0].nonResourceURLs[0]: Invalid value: \"/a*\": wildcard can only do suffix matching"),
+                format!(
+                    "{at}.nonResourceRules[0].verbs: Invalid value: [\"*\",\"get\"]: if '*' is present, must not specify other verbs"
+                ),
+                format!(
+                    "{at}.nonResourceRules[0].nonResourceURLs[0]: Invalid value: \"/a*\": wildcard can only do suffix matching"
+                ),
                 format!("{at}.nonResourceRules[0].nonResourceURLs[1]: Invalid value: \"b\": must start with slash"),
-                format!("{at}.nonResourceRules[0].nonResourceURLs[2]: Invalid value: \"/a//b\": must not contain double slash"),
+                format!(
+                    "{at}.nonResourceRules[0].nonResourceURLs[2]: Invalid value: \"/a//b\": must not contain double slash"
+                ),
                 "spec.rules[1].subjects: Required value: subjects must contain at least one value".to_owned(),
-                "spec.rules[1]: Required value: at least one of resourceRules and nonResourceRules has to be non-empty".to_owned(),
+                "spec.rules[1]: Required value: at least one of resourceRules and nonResourceRules has to be non-empty"
+                    .to_owned(),
             ]
         );
     }
@@ -474,17 +515,25 @@ mod tests {
         assert_eq!(
             level("exempt", json!({"type": "Limited", "limited": limited})),
             [
-                "spec.type: Invalid value: \"Limited\": type must be 'Exempt' if and only if name is 'exempt'".to_owned(),
+                "spec.type: Invalid value: \"Limited\": type must be 'Exempt' if and only if name is 'exempt'"
+                    .to_owned(),
                 format!("{at}.nominalConcurrencyShares: Invalid value: -1: must be a non-negative integer"),
                 format!("{at}.lendablePercent: Invalid value: 101: must be between 0 and 100, inclusive"),
                 format!("{at}.borrowingLimitPercent: Invalid value: -1: if specified, must be a non-negative integer"),
                 format!("{at}.limitResponse.queuing.queueLengthLimit: Invalid value: -1: must be positive"),
-                format!("{at}.limitResponse.queuing.queues: Invalid value: 100000000: must not be greater than 10000000"),
-                format!("{at}.limitResponse.queuing.handSize: Invalid value: 3: required entropy bits of deckSize 100000000 and handSize 3 should not be greater than 60"),
+                format!(
+                    "{at}.limitResponse.queuing.queues: Invalid value: 100000000: must not be greater than 10000000"
+                ),
+                format!(
+                    "{at}.limitResponse.queuing.handSize: Invalid value: 3: required entropy bits of deckSize 100000000 and handSize 3 should not be greater than 60"
+                ),
             ]
         );
         assert_eq!(
-            level("exempt", json!({"type": "Exempt", "limited": {}, "exempt": {"lendablePercent": 200}})),
+            level(
+                "exempt",
+                json!({"type": "Exempt", "limited": {}, "exempt": {"lendablePercent": 200}})
+            ),
             [
                 "spec.limited: Forbidden: must be nil if the type is not Limited",
                 "spec.exempt.lendablePercent: Invalid value: 200: must be between 0 and 100, inclusive",
@@ -492,7 +541,10 @@ mod tests {
         );
         assert_eq!(required_bits(64, 8), 48);
         assert_eq!(
-            said(&status(&json!({"status": {"conditions": [{}, {"type": "a"}, {"type": "a"}]}}), &Value::Null)),
+            said(&status(
+                &json!({"status": {"conditions": [{}, {"type": "a"}, {"type": "a"}]}}),
+                &Value::Null
+            )),
             [
                 "status.conditions[0].type: Required value: must not be empty",
                 "status.conditions[2].type: Duplicate value: \"a\"",

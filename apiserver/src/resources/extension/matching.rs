@@ -105,7 +105,11 @@ pub(super) fn match_resources(resources: &Value, path: &Path, errors: &mut Vec<F
         for (index, named) in list(resources, field).iter().enumerate() {
             let path = path.child(field).index(index);
             let mut seen = BTreeSet::new();
-            for (index, name) in list(named, "resourceNames").iter().filter_map(Value::as_str).enumerate() {
+            for (index, name) in list(named, "resourceNames")
+                .iter()
+                .filter_map(Value::as_str)
+                .enumerate()
+            {
                 let path = path.child("resourceNames").index(index);
                 wrong(&path, name, names::path_segment(name, false), errors);
                 if !seen.insert(name) {
@@ -179,7 +183,11 @@ mod tests {
         let said: Vec<String> = errors.iter().map(ToString::to_string).collect();
         assert_eq!(
             said[..3],
-            ["c[1].expression: Required value", "c[1].name: Duplicate value: \"a\"", "c[2].name: Required value"]
+            [
+                "c[1].expression: Required value",
+                "c[1].name: Duplicate value: \"a\"",
+                "c[2].name: Required value"
+            ]
         );
         assert!(said[3].starts_with("c[3].name: Invalid value: \"-\": name part must consist of"));
         errors.clear();

@@ -74,7 +74,8 @@ impl Strategy for Columns {
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        self.update.map_or_else(|| (self.validate)(new), |update| update(new, old))
+        self.update
+            .map_or_else(|| (self.validate)(new), |update| update(new, old))
     }
 
     fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {

@@ -20,8 +20,27 @@ const MUTATING: [&str; 4] = ["*", "CONNECT", "CREATE", "UPDATE"];
 
 /// Words that CEL keeps for itself.
 const RESERVED: [&str; 21] = [
-    "as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop",
-    "namespace", "null", "package", "return", "true", "var", "void", "while",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "false",
+    "for",
+    "function",
+    "if",
+    "import",
+    "in",
+    "let",
+    "loop",
+    "namespace",
+    "null",
+    "package",
+    "return",
+    "true",
+    "var",
+    "void",
+    "while",
 ];
 
 /// Fills in the defaults of a policy.
@@ -156,7 +175,10 @@ fn shared(spec: &Value, conditions: bool, operations: Option<&[&str]>, path: &Pa
 fn only(resources: &Value, supported: &[&str], path: &Path, errors: &mut Vec<FieldError>) {
     let path = path.child("resourceRules").child("operations");
     let rules = list(resources, "resourceRules").iter();
-    for operation in rules.flat_map(|rule| list(rule, "operations")).filter_map(Value::as_str) {
+    for operation in rules
+        .flat_map(|rule| list(rule, "operations"))
+        .filter_map(Value::as_str)
+    {
         if !supported.contains(&operation) {
             errors.push(FieldError::not_supported(&path, operation, supported));
         }
@@ -299,7 +321,11 @@ pub(super) fn validating_status(new: &Value, _old: &Value) -> Vec<FieldError> {
 pub(super) fn validating_binding(object: &Value) -> Vec<FieldError> {
     let (path, spec, mut errors) = (Path::new("spec"), at(object, "spec"), Vec::new());
     binding(spec, &path, &mut errors);
-    actions(list(spec, "validationActions"), &path.child("validationActions"), &mut errors);
+    actions(
+        list(spec, "validationActions"),
+        &path.child("validationActions"),
+        &mut errors,
+    );
     errors
 }
 
@@ -307,7 +333,12 @@ pub(super) fn validating_binding(object: &Value) -> Vec<FieldError> {
 pub(super) fn mutating_binding(object: &Value) -> Vec<FieldError> {
     let (path, spec, mut errors) = (Path::new("spec"), at(object, "spec"), Vec::new());
     binding(spec, &path, &mut errors);
-    only(at(spec, "matchResources"), &MUTATING, &path.child("matchResources"), &mut errors);
+    only(
+        at(spec, "matchResources"),
+        &MUTATING,
+        &path.child("matchResources"),
+        &mut errors,
+    );
     errors
 }
 
@@ -443,7 +474,9 @@ mod tests {
 
     #[test]
     fn match_conditions_that_did_not_change_are_not_looked_at_again() {
-        let old = policy(&json!({"validations": [{"expression": "true"}], "matchConditions": [{"name": "", "expression": ""}]}));
+        let old = policy(
+            &json!({"validations": [{"expression": "true"}], "matchConditions": [{"name": "", "expression": ""}]}),
+        );
         assert_eq!(validating(&old).len(), 2);
         assert_eq!(validating_update(&old, &old), []);
         let mut new = old.clone();
@@ -473,7 +506,10 @@ mod tests {
             ]
         );
         assert_eq!(
-            said(&mutating(&policy(&json!({"paramKind": {"apiVersion": "Up/v_1", "kind": "X_"}})))).len(),
+            said(&mutating(&policy(
+                &json!({"paramKind": {"apiVersion": "Up/v_1", "kind": "X_"}})
+            )))
+            .len(),
             5
         );
     }

@@ -6,9 +6,7 @@ use serde_json::Value;
 use timonel_api::quantity::Quantity;
 use timonel_api::{FieldError, Path, names};
 
-use super::super::common::{
-    NOT_NEGATIVE, any_of, driver_name, immutable, label_key, label_selector, one_of, wrong,
-};
+use super::super::common::{NOT_NEGATIVE, any_of, driver_name, immutable, label_key, label_selector, one_of, wrong};
 use super::super::node_selector;
 use super::super::value::{at, entries, has, int, list, remove, text};
 
@@ -67,7 +65,11 @@ pub(crate) fn storage_class(object: &Value) -> Vec<FieldError> {
     }
     let modes = ["Immediate", "WaitForFirstConsumer"];
     one_of(object, "volumeBindingMode", &modes, &root, &mut errors);
-    topologies(list(object, "allowedTopologies"), &Path::new("allowedTopologies"), &mut errors);
+    topologies(
+        list(object, "allowedTopologies"),
+        &Path::new("allowedTopologies"),
+        &mut errors,
+    );
     errors
 }
 
@@ -152,7 +154,11 @@ pub(super) fn csi_driver(object: &Value) -> Vec<FieldError> {
     for mode in list(spec, "volumeLifecycleModes").iter().filter_map(Value::as_str) {
         let modes = ["Persistent", "Ephemeral"];
         if !modes.contains(&mode) {
-            errors.push(FieldError::not_supported(&path.child("volumeLifecycleModes"), mode, &modes));
+            errors.push(FieldError::not_supported(
+                &path.child("volumeLifecycleModes"),
+                mode,
+                &modes,
+            ));
         }
     }
     let field = "nodeAllocatableUpdatePeriodSeconds";
@@ -226,7 +232,9 @@ pub(super) fn csi_node_update(new: &Value, old: &Value) -> Vec<FieldError> {
     };
     let new = drivers(new);
     for before in drivers(old) {
-        let changed = new.iter().filter(|now| at(now, "name") == at(&before, "name") && **now != before);
+        let changed = new
+            .iter()
+            .filter(|now| at(now, "name") == at(&before, "name") && **now != before);
         for now in changed {
             let path = Path::new("spec").child("drivers");
             errors.push(FieldError::invalid(&path, now.clone(), "field is immutable"));
@@ -263,12 +271,20 @@ fn attachment(object: &Value) -> Vec<FieldError> {
         (true, true) => errors.push(FieldError::forbidden(&at_source, one)),
         (false, true) if text(source, "persistentVolumeName").is_empty() => {
             let path = at_source.child("persistentVolumeName");
-            errors.push(FieldError::required(&path, "must specify non empty persistentVolumeName"));
+            errors.push(FieldError::required(
+                &path,
+                "must specify non empty persistentVolumeName",
+            ));
         }
         _ => {}
     }
     let node = text(spec, "nodeName");
-    wrong(&path.child("nodeName"), node, names::subdomain(node, false), &mut errors);
+    wrong(
+        &path.child("nodeName"),
+        node,
+        names::subdomain(node, false),
+        &mut errors,
+    );
     let (path, status) = (Path::new("status"), at(object, "status"));
     if size(status, "attachmentMetadata") > SIZE {
         errors.push(FieldError::too_long(&path.child("attachmentMetadata"), SIZE));
@@ -378,7 +394,10 @@ mod tests {
         assert_eq!(volume_attributes_class(&class("d")), []);
         assert_eq!(
             said(&volume_attributes_class(&json!({}))),
-            ["driverName: Required value", "parameters: Required value: must contain at least one key/value pair"]
+            [
+                "driverName: Required value",
+                "parameters: Required value: must contain at least one key/value pair"
+            ]
         );
         assert_eq!(
             said(&volume_attributes_class_update(&class("e"), &class("d"))),
@@ -424,9 +443,21 @@ mod tests {
         );
         let bad = json!({"spec": {"drivers": [{"name": "", "nodeID": ""}, {"name": "d", "nodeID": "x".repeat(300)}, {"name": "d", "nodeID": "n", "topologyKeys": ["a", "a"]}]}});
         let words = said(&csi_node(&bad));
-        assert_eq!(words[..2], ["spec.drivers[0].name: Required value", "spec.drivers[0].nodeID: Required value"]);
+        assert_eq!(
+            words[..2],
+            [
+                "spec.drivers[0].name: Required value",
+                "spec.drivers[0].nodeID: Required value"
+            ]
+        );
         assert!(words[2].ends_with("must be 256 characters or less"));
-        assert_eq!(words[3..], ["spec.drivers[2].name: Duplicate value: \"d\"", "spec.drivers[2]: Duplicate value: \"a\""]);
+        assert_eq!(
+            words[3..],
+            [
+                "spec.drivers[2].name: Duplicate value: \"d\"",
+                "spec.drivers[2]: Duplicate value: \"a\""
+            ]
+        );
     }
 
     #[test]

@@ -102,7 +102,10 @@ fn webhook(hook: &Value, spared: Spared, path: &Path, errors: &mut Vec<FieldErro
         let path = path.child("matchConditions");
         matching::conditions(list(hook, "matchConditions"), &path, errors);
     }
-    let (versions, path) = (list(hook, "admissionReviewVersions"), path.child("admissionReviewVersions"));
+    let (versions, path) = (
+        list(hook, "admissionReviewVersions"),
+        path.child("admissionReviewVersions"),
+    );
     if versions.is_empty() {
         let detail = format!("must specify one of {}", REVIEWS.join(", "));
         errors.push(FieldError::required(&path, detail));
@@ -152,7 +155,9 @@ fn url(url: &str, path: &Path, errors: &mut Vec<FieldError>) {
     if scheme != "https" {
         refuse(scheme, format!("'https' is the only allowed URL scheme{FORM}"));
     }
-    let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(u, h)| (Some(u), h));
+    let (user, host) = authority
+        .rsplit_once('@')
+        .map_or((None, authority), |(u, h)| (Some(u), h));
     if host.is_empty() {
         refuse("", format!("host must be provided{FORM}"));
     }
@@ -279,7 +284,9 @@ mod tests {
                 "c.service.path: Invalid value: \"a//B\": segment[0] may not be empty",
             ]
         );
-        assert!(said[5].starts_with("c.service.path: Invalid value: \"a//B\": segment[2]: a lowercase RFC 1123 subdomain"));
+        assert!(
+            said[5].starts_with("c.service.path: Invalid value: \"a//B\": segment[2]: a lowercase RFC 1123 subdomain")
+        );
     }
 
     #[test]
