@@ -247,6 +247,9 @@ impl Registry {
             Scope::Part => strategy.validate_part_update(target.subresource_name().unwrap_or_default(), &new, old),
             Scope::Custom { .. } => Vec::new(),
         });
+        if scope == Scope::Main && target.is_view() {
+            errors.extend(strategy.validate_view_update(&new, old));
+        }
         if !errors.is_empty() {
             return Err(ApiError::invalid(target.qualified_kind(), name, errors));
         }

@@ -13,21 +13,21 @@ pub(crate) fn node_selector(selector: &Value, path: &Path, errors: &mut Vec<Fiel
         errors.push(FieldError::required(&path, "must have at least one node selector term"));
     }
     for (index, term) in terms.iter().enumerate() {
-        self::term(term, &path.index(index), errors);
+        self::term(term, true, &path.index(index), errors);
     }
 }
 
-/// Checks a `core/v1.NodeSelectorTerm`.
-pub(crate) fn term(term: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+/// Checks a `core/v1.NodeSelectorTerm`; the values of labels only where it is asked for.
+pub(crate) fn term(term: &Value, values: bool, path: &Path, errors: &mut Vec<FieldError>) {
     for (index, requirement) in list(term, "matchExpressions").iter().enumerate() {
-        label(requirement, &path.child("matchExpressions").index(index), errors);
+        label(requirement, values, &path.child("matchExpressions").index(index), errors);
     }
     for (index, requirement) in list(term, "matchFields").iter().enumerate() {
         field(requirement, &path.child("matchFields").index(index), errors);
     }
 }
 
-fn label(requirement: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+fn label(requirement: &Value, check: bool, path: &Path, errors: &mut Vec<FieldError>) {
     let (values, at_values) = (list(requirement, "values"), path.child("values"));
     match text(requirement, "operator") {
         "In" | "NotIn" if values.is_empty() => errors.push(FieldError::required(
@@ -46,7 +46,7 @@ fn label(requirement: &Value, path: &Path, errors: &mut Vec<FieldError>) {
         other => unknown(other, path, errors),
     }
     label_key(text(requirement, "key"), &path.child("key"), errors);
-    for (index, value) in values.iter().filter_map(Value::as_str).enumerate() {
+    for (index, value) in values.iter().filter_map(Value::as_str).enumerate().filter(|_| check) {
         label_value(value, &at_values.index(index), errors);
     }
 }

@@ -120,6 +120,16 @@ pub trait Strategy: Send + Sync {
         self.validate(new)
     }
 
+    /// Finds what else is wrong with a new object that came in another group's shape, whose rules are stricter.
+    fn validate_view_create(&self, _object: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Finds what else is wrong with an update that came in another group's shape.
+    fn validate_view_update(&self, _new: &Value, _old: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
     /// Finds everything that is wrong with a status update.
     fn validate_status_update(&self, _new: &Value, _old: &Value) -> Vec<FieldError> {
         Vec::new()

@@ -1,10 +1,44 @@
 //! Validation of API services.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use timonel_api::{FieldError, Path, names};
 
 use super::super::common::wrong;
-use super::super::value::{at, flag, int, text};
+use super::super::strategy::Context;
+use super::super::value::{at, ensure, flag, has, int, list, set, text};
+
+/// What this server serves itself is there as soon as it is asked for.
+pub(super) fn prepare(object: &mut Value, context: &Context<'_>) {
+    if has(at(object, "spec"), "service") {
+        return;
+    }
+    if let Some(status) = ensure(object, "status") {
+        let condition = json!({
+            "type": "Available", "status": "True", "lastTransitionTime": crate::registry::meta_time(context.now),
+            "reason": "Local", "message": "Local APIServices are always available",
+        });
+        set(status, "conditions", json!([condition]));
+    }
+}
+
+/// Checks an update of an `APIService`.
+pub(super) fn update(new: &Value, _old: &Value) -> Vec<FieldError> {
+    api_service(new)
+}
+
+/// Checks the status of an `APIService`.
+pub(super) fn status(new: &Value, _old: &Value) -> Vec<FieldError> {
+    let (path, mut errors) = (Path::new("status").child("conditions"), Vec::new());
+    for (index, condition) in list(at(new, "status"), "conditions").iter().enumerate() {
+        let statuses = ["True", "False", "Unknown"];
+        let status = text(condition, "status");
+        if !statuses.contains(&status) {
+            let path = path.index(index).child("status");
+            errors.push(FieldError::not_supported(&path, status, &statuses));
+        }
+    }
+    errors
+}
 
 /// Checks an `APIService`.
 pub(super) fn api_service(object: &Value) -> Vec<FieldError> {
@@ -69,7 +103,6 @@ pub(super) fn api_service(object: &Value) -> Vec<FieldError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn said(errors: &[FieldError]) -> Vec<String> {
         errors.iter().map(ToString::to_string).collect()

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use timonel_api::FieldError;
 
 use super::cells::{age, name};
-use super::strategy::{Column, Strategy};
+use super::strategy::{Column, Context, Strategy};
 use super::value::{at, default, default_text, each, flag, int, list, text, within};
 
 pub(super) use definition::CustomResourceDefinitions;
@@ -33,6 +33,8 @@ pub(super) struct Columns {
     pub(super) cells: fn(&Value) -> Vec<Value>,
     /// The defaults.
     pub(super) default: fn(&mut Value),
+    /// What a new object gets at its creation.
+    pub(super) create: fn(&mut Value, &Context<'_>),
     /// What is wrong with an object.
     pub(super) validate: fn(&Value) -> Vec<FieldError>,
     /// What is wrong with an update; the same as with a new object where there is no such rule.
@@ -51,6 +53,7 @@ const PLAIN: Columns = Columns {
     columns: &[],
     cells: |_| Vec::new(),
     default: |_| {},
+    create: |_, _| {},
     validate: |_| Vec::new(),
     update: None,
     status_update: None,
@@ -67,6 +70,10 @@ impl Strategy for Columns {
 
     fn default(&self, object: &mut Value) {
         (self.default)(object);
+    }
+
+    fn prepare_create(&self, object: &mut Value, context: &Context<'_>) {
+        (self.create)(object, context);
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
@@ -387,6 +394,10 @@ pub(super) const API_SERVICES: Columns = Columns {
             within(spec, "service", |service| default(service, "port", 443))
         });
     },
+    create: aggregation::prepare,
+    generation: false,
     validate: aggregation::api_service,
+    update: Some(aggregation::update),
+    status_update: Some(aggregation::status),
     ..PLAIN
 };
