@@ -138,7 +138,12 @@ impl FieldError {
 
     /// `path: Invalid value: "value": detail`
     pub fn invalid(path: &Path, value: impl Into<serde_json::Value>, detail: impl Into<String>) -> Self {
-        Self::with(FieldErrorKind::Invalid, path, Some(value.into().to_string()), detail)
+        let value = match value.into() {
+            // As upstream writes what is not there.
+            serde_json::Value::Null => "\"null\"".to_owned(),
+            value => value.to_string(),
+        };
+        Self::with(FieldErrorKind::Invalid, path, Some(value), detail)
     }
 
     /// `path: Unsupported value: "value": supported values: "a", "b"`

@@ -132,6 +132,9 @@ impl Registry {
         let allocation = self.allocate(target, &mut value, None).await?;
         let mut errors = meta::validate(target, &value);
         errors.extend(strategy.validate_create(&value));
+        if target.is_view() {
+            errors.extend(strategy.validate_view_create(&value));
+        }
         if !errors.is_empty() {
             return Err(ApiError::invalid(target.qualified_kind(), target.name.as_str(), errors));
         }

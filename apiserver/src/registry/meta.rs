@@ -54,7 +54,7 @@ pub(super) fn is_terminating(object: &Value) -> bool {
 }
 
 /// Copies a field, or removes it where the source has none.
-pub(super) fn copy(from: &Value, to: &mut Value, field: &str) {
+pub(crate) fn copy(from: &Value, to: &mut Value, field: &str) {
     let Some(to) = to.as_object_mut() else { return };
     match from.get(field) {
         Some(value) if !value.is_null() => {

@@ -34,7 +34,7 @@ use timonel_store::{Op, StoreError, Txn};
 
 pub(crate) use crate::http::parse_delete_options;
 pub use list::List;
-pub(crate) use meta::{static_map as meta_map, time as meta_time};
+pub(crate) use meta::{copy as meta_copy, static_map as meta_map, time as meta_time};
 pub use options::{
     DeleteOptions, FieldValidation, ListOptions, PatchKind, Preconditions, Propagation, VersionMatch, WriteOptions,
 };

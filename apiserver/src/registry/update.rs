@@ -205,10 +205,14 @@ impl Registry {
                 }
                 strategy.prepare_update(&mut new, old, &context);
             }
-            Scope::Status => new = with_status(old, &new),
+            Scope::Status => {
+                new = with_status(old, &new);
+                strategy.prepare_status(&mut new, old, &context);
+            }
             Scope::Part => {
-                if let Some(narrowed) = narrow(target, old, &new, caller) {
+                if let Some(narrowed) = narrow(target, old, &new) {
                     new = narrowed?;
+                    strategy.prepare_status(&mut new, old, &context);
                 }
             }
             Scope::Custom { .. } => {}
@@ -240,8 +244,12 @@ impl Registry {
         errors.extend(match scope {
             Scope::Main => strategy.validate_update(&new, old),
             Scope::Status => strategy.validate_status_update(&new, old),
-            Scope::Part | Scope::Custom { .. } => Vec::new(),
+            Scope::Part => strategy.validate_part_update(target.subresource_name().unwrap_or_default(), &new, old),
+            Scope::Custom { .. } => Vec::new(),
         });
+        if scope == Scope::Main && target.is_view() {
+            errors.extend(strategy.validate_view_update(&new, old));
+        }
         if !errors.is_empty() {
             return Err(ApiError::invalid(target.qualified_kind(), name, errors));
         }

@@ -1,13 +1,13 @@
-//! RBAC kinds, certificate signing requests and leases.
+//! RBAC kinds, leases and the classes of priority and runtime.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use timonel_api::{FieldError, Path, names};
 
-use super::cells::{age, human_duration, join, name};
+use super::cells::{age, join, name};
 use super::common::immutable;
-use super::strategy::{Column, Context, Strategy};
-use super::value::{at, default_text, each, ensure, entries, has, int, list, remove, set, text, within};
+use super::strategy::{Column, Strategy};
+use super::value::{at, default_text, each, entries, has, int, list, text, within};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
@@ -195,108 +195,6 @@ impl Strategy for RoleBindings {
             json!(of("User")),
             json!(of("Group")),
             json!(of("ServiceAccount")),
-        ]
-    }
-}
-
-/// `certificatesigningrequests.certificates.k8s.io`.
-pub(super) struct CertificateSigningRequests;
-
-impl Strategy for CertificateSigningRequests {
-    fn has_generation(&self) -> bool {
-        false
-    }
-
-    fn prepare_create(&self, object: &mut Value, context: &Context<'_>) {
-        // Who asks is what the server knows, never what the request says.
-        let user = context.user;
-        if let Some(spec) = ensure(object, "spec") {
-            set(spec, "username", user.username.as_str());
-            set(spec, "groups", json!(user.groups));
-            for field in ["uid", "extra"] {
-                remove(spec, field);
-            }
-            if !user.uid.is_empty() {
-                set(spec, "uid", user.uid.as_str());
-            }
-            if !user.extra.is_empty() {
-                set(spec, "extra", json!(user.extra));
-            }
-        }
-    }
-
-    fn prepare_update(&self, new: &mut Value, old: &Value, _context: &Context<'_>) {
-        let spec = at(old, "spec").clone();
-        set(new, "spec", spec);
-    }
-
-    fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let (path, spec, mut errors) = (Path::new("spec"), at(object, "spec"), Vec::new());
-        if text(spec, "request").is_empty() {
-            errors.push(FieldError::invalid(
-                &path.child("request"),
-                "",
-                "PEM block type must be CERTIFICATE REQUEST",
-            ));
-        }
-        if list(spec, "usages").is_empty() {
-            errors.push(FieldError::required(&path.child("usages"), "usages must be provided"));
-        }
-        let signer = text(spec, "signerName");
-        if signer.is_empty() {
-            errors.push(FieldError::required(&path.child("signerName"), ""));
-        } else if !signer.contains('/') {
-            let detail = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
-            errors.push(FieldError::invalid(&path.child("signerName"), signer, detail));
-        }
-        if let Some(seconds) = int(spec, "expirationSeconds")
-            && seconds < 600
-        {
-            let detail = "may not specify a duration less than 600 seconds (10 minutes)";
-            errors.push(FieldError::invalid(&path.child("expirationSeconds"), seconds, detail));
-        }
-        errors
-    }
-
-    fn selectable_fields(&self, object: &Value) -> Vec<(&'static str, String)> {
-        vec![("spec.signerName", text(at(object, "spec"), "signerName").to_owned())]
-    }
-
-    fn columns(&self) -> &'static [Column] {
-        const COLUMNS: &[Column] = &[
-            Column::name(),
-            Column::new("Age"),
-            Column::new("SignerName"),
-            Column::new("Requestor"),
-            Column::new("RequestedDuration"),
-            Column::new("Condition"),
-        ];
-        COLUMNS
-    }
-
-    fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
-        let (spec, status) = (at(object, "spec"), at(object, "status"));
-        let kinds: Vec<&str> = list(status, "conditions")
-            .iter()
-            .map(|condition| text(condition, "type"))
-            .collect();
-        let mut words: Vec<&str> = ["Approved", "Denied", "Failed"]
-            .into_iter()
-            .filter(|kind| kinds.contains(kind))
-            .collect();
-        if words.is_empty() {
-            words.push("Pending");
-        }
-        if !text(status, "certificate").is_empty() {
-            words.push("Issued");
-        }
-        vec![
-            name(object),
-            age(object, now),
-            json!(text(spec, "signerName")),
-            json!(text(spec, "username")),
-            json!(int(spec, "expirationSeconds").map_or_else(|| "<none>".to_owned(), human_duration)),
-            json!(words.join(",")),
         ]
     }
 }

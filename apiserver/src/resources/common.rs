@@ -55,6 +55,18 @@ pub(crate) const OVER_HUNDRED: &str = "must not be greater than 100%";
 /// What is said of a negative number.
 pub(crate) const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
 
+/// Checks the name of a storage or device driver.
+pub(crate) fn driver_name(name: &str, path: &Path, errors: &mut Vec<FieldError>) {
+    if name.is_empty() {
+        errors.push(FieldError::required(path, ""));
+        return;
+    }
+    if name.len() > names::LABEL_MAX {
+        errors.push(FieldError::too_long(path, names::LABEL_MAX));
+    }
+    wrong(path, name, names::subdomain(&name.to_lowercase(), false), errors);
+}
+
 /// Checks a map of labels.
 pub(crate) fn labels(metadata: &Value, path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
@@ -115,6 +127,9 @@ pub(crate) fn label_selector(selector: &Value, path: &Path, errors: &mut Vec<Fie
             )),
         }
         label_key(text(requirement, "key"), &path.child("key"), errors);
+        for (index, value) in values.iter().filter_map(Value::as_str).enumerate() {
+            label_value(value, &path.child("values").index(index), errors);
+        }
     }
 }
 

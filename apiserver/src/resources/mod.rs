@@ -8,10 +8,14 @@ mod access;
 mod apps;
 mod batch;
 mod cells;
+mod certificates;
 mod common;
+mod conditions;
 mod core;
+mod devices;
 mod extension;
 mod network;
+mod node_selector;
 mod pod;
 pub mod strategy;
 mod value;
@@ -60,7 +64,7 @@ pub fn strategy(resource: &str) -> &'static dyn Strategy {
         "networkpolicies.networking.k8s.io" => &network::NetworkPolicies,
         "servicecidrs.networking.k8s.io" => &network::ServiceCidrs,
         "poddisruptionbudgets.policy" => &network::PodDisruptionBudgets,
-        "certificatesigningrequests.certificates.k8s.io" => &access::CertificateSigningRequests,
+        "certificatesigningrequests.certificates.k8s.io" => &certificates::CertificateSigningRequests,
         "leases.coordination.k8s.io" => &access::Leases,
         "clusterroles.rbac.authorization.k8s.io" => &access::Roles { cluster: true },
         "roles.rbac.authorization.k8s.io" => &access::Roles { cluster: false },
@@ -70,22 +74,24 @@ pub fn strategy(resource: &str) -> &'static dyn Strategy {
         "runtimeclasses.node.k8s.io" => &access::RuntimeClasses,
         "storageclasses.storage.k8s.io" => &core::StorageClasses,
         "csidrivers.storage.k8s.io" => &extension::CSI_DRIVERS,
+        "csistoragecapacities.storage.k8s.io" => &extension::STORAGE_CAPACITIES,
         "csinodes.storage.k8s.io" => &extension::CSI_NODES,
         "volumeattachments.storage.k8s.io" => &extension::VOLUME_ATTACHMENTS,
         "mutatingwebhookconfigurations.admissionregistration.k8s.io" => &extension::MUTATING_WEBHOOKS,
         "validatingwebhookconfigurations.admissionregistration.k8s.io" => &extension::VALIDATING_WEBHOOKS,
-        "mutatingadmissionpolicies.admissionregistration.k8s.io"
-        | "validatingadmissionpolicies.admissionregistration.k8s.io" => &extension::VALIDATING_POLICIES,
-        "mutatingadmissionpolicybindings.admissionregistration.k8s.io"
-        | "validatingadmissionpolicybindings.admissionregistration.k8s.io" => &extension::POLICY_BINDINGS,
+        "mutatingadmissionpolicies.admissionregistration.k8s.io" => &extension::MUTATING_POLICIES,
+        "mutatingadmissionpolicybindings.admissionregistration.k8s.io" => &extension::MUTATING_POLICY_BINDINGS,
+        "validatingadmissionpolicies.admissionregistration.k8s.io" => &extension::VALIDATING_POLICIES,
+        "validatingadmissionpolicybindings.admissionregistration.k8s.io" => &extension::VALIDATING_POLICY_BINDINGS,
         "flowschemas.flowcontrol.apiserver.k8s.io" => &extension::FLOW_SCHEMAS,
         "prioritylevelconfigurations.flowcontrol.apiserver.k8s.io" => &extension::PRIORITY_LEVELS,
         "apiservices.apiregistration.k8s.io" => &extension::API_SERVICES,
         "customresourcedefinitions.apiextensions.k8s.io" => &extension::CustomResourceDefinitions,
-        "volumeattributesclasses.storage.k8s.io" => &extension::VolumeAttributesClasses,
-        "resourceclaims.resource.k8s.io" => &extension::ResourceClaims,
-        "resourceslices.resource.k8s.io" => &extension::ResourceSlices,
-        "resourceclaimtemplates.resource.k8s.io" | "deviceclasses.resource.k8s.io" => &extension::Aged,
+        "volumeattributesclasses.storage.k8s.io" => &extension::VOLUME_ATTRIBUTES_CLASSES,
+        "deviceclasses.resource.k8s.io" => &devices::DeviceClasses,
+        "resourceclaims.resource.k8s.io" => &devices::ResourceClaims,
+        "resourceclaimtemplates.resource.k8s.io" => &devices::ResourceClaimTemplates,
+        "resourceslices.resource.k8s.io" => &devices::ResourceSlices,
         _ => &Plain,
     }
 }

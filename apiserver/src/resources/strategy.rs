@@ -97,6 +97,9 @@ pub trait Strategy: Send + Sync {
     /// Readies an update through the main resource. The registry copies `status` from the old object first where it is a subresource.
     fn prepare_update(&self, _new: &mut Value, _old: &Value, _context: &Context<'_>) {}
 
+    /// Readies an update of the status, or of what another subresource writes there.
+    fn prepare_status(&self, _new: &mut Value, _old: &Value, _context: &Context<'_>) {}
+
     /// Checks a name; the default is an RFC 1123 subdomain. Returns upstream's sentences, one per broken rule.
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
         timonel_api::names::subdomain(name, prefix)
@@ -117,8 +120,23 @@ pub trait Strategy: Send + Sync {
         self.validate(new)
     }
 
+    /// Finds what else is wrong with a new object that came in another group's shape, whose rules are stricter.
+    fn validate_view_create(&self, _object: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Finds what else is wrong with an update that came in another group's shape.
+    fn validate_view_update(&self, _new: &Value, _old: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
     /// Finds everything that is wrong with a status update.
     fn validate_status_update(&self, _new: &Value, _old: &Value) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// Finds everything that is wrong with an update through a subresource that writes one part of an object: `approval`.
+    fn validate_part_update(&self, _part: &str, _new: &Value, _old: &Value) -> Vec<FieldError> {
         Vec::new()
     }
 

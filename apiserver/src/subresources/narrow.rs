@@ -1,18 +1,18 @@
 //! Subresources through which only one part of an object may be written.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use timonel_api::{FieldError, Path};
 
 use crate::error::ApiError;
-use crate::registry::{Caller, Target, meta_map, meta_time};
+use crate::registry::{Target, meta_copy, meta_map};
 
 /// The old object with that part of the new one which the target's subresource may write; `None` where the subresource is no such part.
-pub(crate) fn narrow(target: &Target, old: &Value, new: &Value, caller: &Caller) -> Option<Result<Value, ApiError>> {
+pub(crate) fn narrow(target: &Target, old: &Value, new: &Value) -> Option<Result<Value, ApiError>> {
     let result = match (target.slot.group_resource.as_str(), target.subresource_name()?) {
         ("namespaces", "finalize") => Ok(finalize(old, new)),
         ("pods", "ephemeralcontainers") => ephemeral_containers(target, old, new),
         ("pods", "resize") => Ok(resize(old, new)),
-        ("certificatesigningrequests.certificates.k8s.io", "approval") => Ok(approval(old, new, caller)),
+        ("certificatesigningrequests.certificates.k8s.io", "approval") => Ok(approval(old, new)),
         _ => return None,
     };
     Some(result)
@@ -99,21 +99,18 @@ fn resize(old: &Value, new: &Value) -> Value {
     result
 }
 
-/// Only the conditions that approve or deny are an approver's to set.
-fn approval(old: &Value, new: &Value, caller: &Caller) -> Value {
-    let decides = |condition: &Value| matches!(condition["type"].as_str(), Some("Approved" | "Denied"));
-    let list = |request: &Value| request["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    let mut conditions: Vec<Value> = list(old).into_iter().filter(|condition| !decides(condition)).collect();
-    for mut condition in list(new).into_iter().filter(decides) {
-        let now = json!(meta_time(caller.now));
-        for field in ["lastUpdateTime", "lastTransitionTime"] {
-            if !condition[field].is_string() {
-                condition[field] = now.clone();
-            }
-        }
-        conditions.push(condition);
-    }
+/// An approver writes the conditions, and labels and annotations as with a status.
+fn approval(old: &Value, new: &Value) -> Value {
     let mut result = old.clone();
-    meta_map(&mut result, "status").insert("conditions".to_owned(), conditions.into());
+    for field in ["labels", "annotations", "finalizers", "managedFields"] {
+        meta_copy(&new["metadata"], &mut result["metadata"], field);
+    }
+    let conditions = new["status"]["conditions"].clone();
+    let status = meta_map(&mut result, "status");
+    if conditions.is_array() {
+        status.insert("conditions".to_owned(), conditions);
+    } else {
+        status.remove("conditions");
+    }
     result
 }

@@ -6,7 +6,7 @@ use crate::client::eventually;
 use crate::kind::Kind;
 use crate::server::Server;
 
-/// A request for a certificate of a user `e2e`, as `openssl req -new` makes it. Only its form matters here.
+/// A request for a certificate of a user `e2e`, as `openssl req -new` makes it.
 const REQUEST: &str = include_str!("request.csr.base64");
 
 fn signing_requests() -> Kind {
@@ -46,6 +46,7 @@ fn certificatesigningrequest_api() {
             "status": {"conditions": [{"type": "Approved", "status": "True", "reason": "E2E", "message": message}]}})
     };
     let patched = requests.patch("approved/approval", approval("patched"));
+    assert_eq!(patched["metadata"]["annotations"]["by"], "patched");
     assert_eq!(patched["status"]["conditions"][0]["type"], "Approved");
     assert_eq!(patched["status"]["conditions"][0]["message"], "patched");
     let updated = requests.edit("approved/approval", |object| {

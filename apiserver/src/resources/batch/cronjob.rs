@@ -80,6 +80,18 @@ impl Strategy for CronJobs {
             at(at(spec, "jobTemplate"), "spec"),
             &path.child("jobTemplate").child("spec"),
         ));
+        let (job, path) = (
+            at(at(spec, "jobTemplate"), "spec"),
+            path.child("jobTemplate").child("spec"),
+        );
+        if has(job, "selector") {
+            let detail = "`selector` will be auto-generated";
+            errors.push(FieldError::invalid(&path.child("selector"), at(job, "selector").clone(), detail));
+        }
+        if flag(job, "manualSelector") {
+            let path = path.child("manualSelector");
+            errors.push(FieldError::not_supported(&path, true, &["nil", "false"]));
+        }
         errors
     }
 

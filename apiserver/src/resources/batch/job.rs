@@ -8,7 +8,9 @@ use super::super::cells::{age, condition, containers_and_images, human_duration,
 use super::super::common::{any_of, immutable, label_selector, matches, not_negative, one_of, wrong};
 use super::super::pod;
 use super::super::strategy::{Column, Context, Strategy};
-use super::super::value::{at, default, default_text, ensure, flag, has, int, set, text, within};
+use super::super::value::{
+    at, default, default_text, each, ensure, entries, flag, has, int, list, remove, set, text, within,
+};
 use super::super::warnings::pod_name_prefix;
 use super::policy;
 
@@ -88,30 +90,57 @@ impl Strategy for Jobs {
         errors
     }
 
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        let (spec, mut errors) = (at(object, "spec"), generated_selector(object));
+        errors.extend(self.validate(object));
+        let own = text(at(object, "metadata"), "name");
+        let indexed = text(spec, "completionMode") == "Indexed";
+        if let Some(completions) = int(spec, "completions").filter(|number| indexed && *number > 0) {
+            // The host name of the pod that comes last.
+            let host = format!("{own}-{}", completions - 1);
+            if !names::label(&host, false).is_empty() {
+                let detail = format!("will not able to create pod with invalid DNS label: {host}");
+                errors.push(FieldError::invalid(&Path::new("metadata").child("name"), own, detail));
+            }
+        }
+        errors
+    }
+
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        let (path, new_spec, old_spec) = (Path::new("spec"), at(new, "spec"), at(old, "spec"));
+        let (path, spec, before) = (Path::new("spec"), at(new, "spec"), at(old, "spec"));
         let mut errors = self.validate(new);
-        let suspended = flag(old_spec, "suspend") && !has(at(old, "status"), "startTime");
+        if text(spec, "completionMode") != "Indexed" {
+            immutable(spec, before, "completions", &path, &mut errors);
+        } else if let Some(completions) = int(spec, "completions")
+            && Some(completions) != int(before, "completions")
+            && Some(completions) != int(spec, "parallelism")
+        {
+            let detail = "can only be modified in tandem with spec.parallelism";
+            errors.push(FieldError::invalid(&path.child("completions"), completions, detail));
+        }
+        immutable(spec, before, "selector", &path, &mut errors);
+        let mut allowed = at(before, "template").clone();
+        if flag(before, "suspend") && !has(at(old, "status"), "startTime") {
+            take_over_scheduling(&mut allowed, at(spec, "template"));
+        }
+        if *at(spec, "template") != allowed {
+            let value = at(spec, "template").clone();
+            errors.push(FieldError::invalid(&path.child("template"), value, "field is immutable"));
+        }
         for field in [
-            "completions",
-            "selector",
             "completionMode",
             "podFailurePolicy",
             "backoffLimitPerIndex",
-            "successPolicy",
             "managedBy",
+            "successPolicy",
         ] {
-            let elastic = field == "completions"
-                && text(new_spec, "completionMode") == "Indexed"
-                && int(new_spec, "completions") == int(new_spec, "parallelism");
-            if !elastic {
-                immutable(new_spec, old_spec, field, &path, &mut errors);
-            }
-        }
-        if !suspended {
-            immutable(new_spec, old_spec, "template", &path, &mut errors);
+            immutable(spec, before, field, &path, &mut errors);
         }
         errors
+    }
+
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        super::status::update(new, old)
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {
@@ -161,6 +190,74 @@ impl Strategy for Jobs {
         row.extend(containers_and_images(at(spec, "template")));
         row.push(json!(selector(at(spec, "selector"))));
         row
+    }
+}
+
+/// Checks that a Job whose selector the server made has the labels that go with it.
+fn generated_selector(object: &Value) -> Vec<FieldError> {
+    let (spec, metadata, mut errors) = (at(object, "spec"), at(object, "metadata"), Vec::new());
+    if flag(spec, "manualSelector") || !has(spec, "selector") {
+        return errors;
+    }
+    let (uid, name) = (text(metadata, "uid"), text(metadata, "name"));
+    let labels = at(at(at(spec, "template"), "metadata"), "labels");
+    let path = Path::new("spec");
+    let wanted = json!({
+        "controller-uid": uid, "job-name": name,
+        "batch.kubernetes.io/controller-uid": uid, "batch.kubernetes.io/job-name": name,
+    });
+    for (key, value) in entries(&json!({"all": wanted}), "all") {
+        let path = path.child("template").child("metadata").child("labels");
+        if !has(labels, key) {
+            let detail = format!("must be '{}'", value.as_str().unwrap_or_default());
+            errors.push(FieldError::required(&path.key(key), detail));
+        } else if at(labels, key) != value {
+            let detail = format!("must be '{}'", value.as_str().unwrap_or_default());
+            errors.push(FieldError::invalid(&path.key(key), at(labels, key).clone(), detail));
+        }
+    }
+    if !matches(at(spec, "selector"), &wanted) {
+        let detail = "`selector` not auto-generated";
+        let value = at(spec, "selector").clone();
+        errors.push(FieldError::invalid(&path.child("selector"), value, detail));
+    }
+    errors
+}
+
+/// Takes over what may change in the template of a Job that has not begun: where its pods go, and what they ask for.
+fn take_over_scheduling(template: &mut Value, from: &Value) {
+    let copy = |to: &mut Value, from: &Value, field: &str| match from.get(field) {
+        Some(value) => set(to, field, value.clone()),
+        None => {
+            remove(to, field);
+        }
+    };
+    if let Some(metadata) = ensure(template, "metadata") {
+        copy(metadata, at(from, "metadata"), "labels");
+        copy(metadata, at(from, "metadata"), "annotations");
+    }
+    let from = at(from, "spec");
+    within(template, "spec", |spec| {
+        for field in ["nodeSelector", "tolerations", "schedulingGates"] {
+            copy(spec, from, field);
+        }
+        for field in ["containers", "initContainers"] {
+            each(spec, field, |container| {
+                let same = list(from, field).iter().find(|other| at(other, "name") == at(container, "name"));
+                if let Some(same) = same {
+                    copy(container, same, "resources");
+                }
+            });
+        }
+        if let Some(affinity) = ensure(spec, "affinity") {
+            copy(affinity, at(from, "affinity"), "nodeAffinity");
+            if !has(from, "affinity") && *affinity == json!({}) {
+                remove(spec, "affinity");
+            }
+        }
+    });
+    if !has(at(from, "metadata"), "labels") && *at(template, "metadata") == json!({}) {
+        remove(template, "metadata");
     }
 }
 

@@ -3,6 +3,7 @@
 mod cronjob;
 mod job;
 mod policy;
+mod status;
 
 pub(super) use cronjob::CronJobs;
 pub(super) use job::Jobs;

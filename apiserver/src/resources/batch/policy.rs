@@ -228,12 +228,19 @@ pub(super) fn success(spec: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// Counts the indexes of a list like `1,3-5,7`, which must grow and stay below the completions.
+/// Counts the indexes of a list like `1,3-5,7`.
 fn count_indexes(text: &str, completions: i64) -> Result<i64, String> {
+    let intervals = parse_indexes(text, completions)?;
+    Ok(intervals.iter().map(|(first, last)| last - first + 1).sum())
+}
+
+/// Reads a list like `1,3-5,7`, which must grow and stay below the completions: the first and last index of each part.
+pub(super) fn parse_indexes(text: &str, completions: i64) -> Result<Vec<(i64, i64)>, String> {
+    let mut intervals = Vec::new();
     if text.is_empty() {
-        return Ok(0);
+        return Ok(intervals);
     }
-    let (mut last, mut total) = (-1, 0);
+    let mut last = -1;
     for part in text.split(',') {
         let number = |text: &str| -> Result<i64, String> {
             let index: i64 = text
@@ -258,10 +265,10 @@ fn count_indexes(text: &str, completions: i64) -> Result<i64, String> {
         if second.is_some() && end <= first {
             return Err(format!("non-increasing order, previous: {first}, current: {end}"));
         }
-        total += end - first + 1;
+        intervals.push((first, end));
         last = end;
     }
-    Ok(total)
+    Ok(intervals)
 }
 
 #[cfg(test)]

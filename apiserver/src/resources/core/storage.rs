@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use timonel_api::{FieldError, Path};
 
 use super::super::cells::{age, name};
-use super::super::common::{immutable, one_of};
+use super::super::common::one_of;
+use super::super::extension::{storage_class, storage_class_update, volume_node_affinity};
 use super::super::pod;
 use super::super::strategy::{Column, Context, Strategy};
 use super::super::value::{at, default, default_text, ensure, flag, has, list, remove, text, within};
@@ -132,6 +133,7 @@ impl Strategy for PersistentVolumes {
         if sources.count() == 0 {
             errors.push(FieldError::required(&path, "must specify a volume type"));
         }
+        volume_node_affinity(at(spec, "nodeAffinity"), &path.child("nodeAffinity"), &mut errors);
         errors
     }
 
@@ -306,33 +308,11 @@ impl Strategy for StorageClasses {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        if text(object, "provisioner").is_empty() {
-            errors.push(FieldError::required(&Path::new("provisioner"), ""));
-        }
-        one_of(
-            object,
-            "reclaimPolicy",
-            &["Delete", "Retain"],
-            &Path::root(),
-            &mut errors,
-        );
-        one_of(
-            object,
-            "volumeBindingMode",
-            &["Immediate", "WaitForFirstConsumer"],
-            &Path::root(),
-            &mut errors,
-        );
-        errors
+        storage_class(object)
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = self.validate(new);
-        for field in ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"] {
-            immutable(new, old, field, &Path::root(), &mut errors);
-        }
-        errors
+        storage_class_update(new, old)
     }
 
     fn columns(&self) -> &'static [Column] {

@@ -2,9 +2,12 @@
 //!
 //! They are stored and served; what acts on them stands in the README's list.
 
+mod aggregation;
 mod definition;
-mod devices;
-mod rules;
+mod flow;
+mod matching;
+mod policies;
+mod storage;
 mod webhooks;
 
 use jiff::Timestamp;
@@ -12,37 +15,78 @@ use serde_json::{Value, json};
 use timonel_api::FieldError;
 
 use super::cells::{age, name};
-use super::strategy::{Column, Strategy};
+use super::strategy::{Column, Context, Strategy};
 use super::value::{at, default, default_text, each, flag, int, list, text, within};
 
 pub(super) use definition::CustomResourceDefinitions;
-pub(super) use devices::{Aged, ResourceClaims, ResourceSlices, VolumeAttributesClasses};
+pub(super) use storage::{storage_class, storage_class_update, volume_node_affinity};
 
 /// A kind whose rows are the name, some cells read straight from the object, and the age.
 pub(super) struct Columns {
     /// Whether it has a status subresource.
     pub(super) status: bool,
+    /// Whether `metadata.generation` counts its changes.
+    pub(super) generation: bool,
     /// The header.
     pub(super) columns: &'static [Column],
     /// The cells between name and age.
     pub(super) cells: fn(&Value) -> Vec<Value>,
     /// The defaults.
     pub(super) default: fn(&mut Value),
+    /// What a new object gets at its creation.
+    pub(super) create: fn(&mut Value, &Context<'_>),
     /// What is wrong with an object.
     pub(super) validate: fn(&Value) -> Vec<FieldError>,
+    /// What is wrong with an update; the same as with a new object where there is no such rule.
+    pub(super) update: Option<Update>,
+    /// What is wrong with an update of the status.
+    pub(super) status_update: Option<Update>,
 }
+
+/// Finds what is wrong with a new object, given the old one.
+type Update = fn(&Value, &Value) -> Vec<FieldError>;
+
+/// What most of these kinds are.
+const PLAIN: Columns = Columns {
+    status: false,
+    generation: true,
+    columns: &[],
+    cells: |_| Vec::new(),
+    default: |_| {},
+    create: |_, _| {},
+    validate: |_| Vec::new(),
+    update: None,
+    status_update: None,
+};
 
 impl Strategy for Columns {
     fn has_status(&self) -> bool {
         self.status
     }
 
+    fn has_generation(&self) -> bool {
+        self.generation
+    }
+
     fn default(&self, object: &mut Value) {
         (self.default)(object);
     }
 
+    fn prepare_create(&self, object: &mut Value, context: &Context<'_>) {
+        (self.create)(object, context);
+    }
+
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         (self.validate)(object)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        self.update
+            .map_or_else(|| (self.validate)(new), |update| update(new, old))
+    }
+
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        self.status_update.map_or_else(Vec::new, |update| update(new, old))
     }
 
     fn columns(&self) -> &'static [Column] {
@@ -52,15 +96,12 @@ impl Strategy for Columns {
     fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
         let mut row = vec![name(object)];
         row.extend((self.cells)(object));
-        row.push(age(object, now));
+        // A few have no age to show.
+        if row.len() < self.columns.len() {
+            row.push(age(object, now));
+        }
         row
     }
-}
-
-fn nothing(_: &mut Value) {}
-
-fn anything(_: &Value) -> Vec<FieldError> {
-    Vec::new()
 }
 
 fn default_webhooks(object: &mut Value) {
@@ -91,30 +132,25 @@ fn webhook_count(object: &Value) -> Vec<Value> {
 const WEBHOOKS: &[Column] = &[Column::name(), Column::integer("Webhooks"), Column::new("Age")];
 
 pub(super) const MUTATING_WEBHOOKS: Columns = Columns {
-    status: false,
     columns: WEBHOOKS,
     cells: webhook_count,
     default: default_mutating,
-    validate: webhooks::mutating,
+    validate: webhooks::validate,
+    update: Some(webhooks::validate_update),
+    ..PLAIN
 };
 pub(super) const VALIDATING_WEBHOOKS: Columns = Columns {
-    status: false,
-    columns: WEBHOOKS,
-    cells: webhook_count,
     default: default_webhooks,
-    validate: webhooks::validating,
+    ..MUTATING_WEBHOOKS
 };
 
-fn admission_policy(object: &mut Value) {
-    within(object, "spec", |spec| {
-        default_text(spec, "failurePolicy", "Fail");
-        within(spec, "matchConstraints", |constraints| {
-            default_text(constraints, "matchPolicy", "Equivalent");
-            default(constraints, "namespaceSelector", json!({}));
-            default(constraints, "objectSelector", json!({}));
-            each(constraints, "resourceRules", |rule| default_text(rule, "scope", "*"));
-        });
-    });
+fn param_kind(spec: &Value) -> Value {
+    let kind = at(spec, "paramKind");
+    json!(if kind.is_null() {
+        "<unset>".to_owned()
+    } else {
+        format!("{}/{}", text(kind, "apiVersion"), text(kind, "kind"))
+    })
 }
 
 pub(super) const VALIDATING_POLICIES: Columns = Columns {
@@ -127,20 +163,33 @@ pub(super) const VALIDATING_POLICIES: Columns = Columns {
     ],
     cells: |object| {
         let spec = at(object, "spec");
-        let kind = at(spec, "paramKind");
-        let shown = if kind.is_null() {
-            "<unset>".to_owned()
-        } else {
-            format!("{}/{}", text(kind, "apiVersion"), text(kind, "kind"))
-        };
-        vec![json!(list(spec, "validations").len()), json!(shown)]
+        vec![json!(list(spec, "validations").len()), param_kind(spec)]
     },
-    default: admission_policy,
-    validate: anything,
+    default: policies::default_policy,
+    validate: policies::validating,
+    update: Some(policies::validating_update),
+    status_update: Some(policies::validating_status),
+    ..PLAIN
 };
 
-pub(super) const POLICY_BINDINGS: Columns = Columns {
-    status: false,
+pub(super) const MUTATING_POLICIES: Columns = Columns {
+    columns: &[
+        Column::name(),
+        Column::integer("Mutations"),
+        Column::new("ParamKind"),
+        Column::new("Age"),
+    ],
+    cells: |object| {
+        let spec = at(object, "spec");
+        vec![json!(list(spec, "mutations").len()), param_kind(spec)]
+    },
+    default: policies::default_policy,
+    validate: policies::mutating,
+    update: Some(policies::mutating_update),
+    ..PLAIN
+};
+
+pub(super) const VALIDATING_POLICY_BINDINGS: Columns = Columns {
     columns: &[
         Column::name(),
         Column::new("PolicyName"),
@@ -157,12 +206,17 @@ pub(super) const POLICY_BINDINGS: Columns = Columns {
         };
         vec![json!(text(spec, "policyName")), json!(shown)]
     },
-    default: nothing,
-    validate: rules::policy_binding,
+    default: policies::default_binding,
+    validate: policies::validating_binding,
+    ..PLAIN
+};
+
+pub(super) const MUTATING_POLICY_BINDINGS: Columns = Columns {
+    validate: policies::mutating_binding,
+    ..VALIDATING_POLICY_BINDINGS
 };
 
 pub(super) const CSI_DRIVERS: Columns = Columns {
-    status: false,
     columns: &[
         Column::name(),
         Column::new("AttachRequired"),
@@ -207,15 +261,18 @@ pub(super) const CSI_DRIVERS: Columns = Columns {
             }
         });
     },
-    validate: rules::csi_driver,
+    validate: storage::csi_driver,
+    update: Some(storage::csi_driver_update),
+    ..PLAIN
 };
 
 pub(super) const CSI_NODES: Columns = Columns {
-    status: false,
     columns: &[Column::name(), Column::integer("Drivers"), Column::new("Age")],
     cells: |object| vec![json!(list(at(object, "spec"), "drivers").len())],
-    default: nothing,
-    validate: rules::csi_node,
+    generation: false,
+    validate: storage::csi_node,
+    update: Some(storage::csi_node_update),
+    ..PLAIN
 };
 
 pub(super) const VOLUME_ATTACHMENTS: Columns = Columns {
@@ -242,7 +299,29 @@ pub(super) const VOLUME_ATTACHMENTS: Columns = Columns {
             default(status, "attached", false);
         }
     },
-    validate: rules::volume_attachment,
+    generation: false,
+    validate: storage::volume_attachment,
+    update: Some(storage::volume_attachment_update),
+    status_update: Some(storage::volume_attachment_update),
+    ..PLAIN
+};
+
+pub(super) const VOLUME_ATTRIBUTES_CLASSES: Columns = Columns {
+    generation: false,
+    columns: &[Column::name(), Column::new("DriverName"), Column::new("Age")],
+    cells: |object| vec![json!(text(object, "driverName"))],
+    validate: storage::volume_attributes_class,
+    update: Some(storage::volume_attributes_class_update),
+    ..PLAIN
+};
+
+pub(super) const STORAGE_CAPACITIES: Columns = Columns {
+    generation: false,
+    columns: &[Column::name(), Column::new("StorageClassName"), Column::new("Capacity")],
+    cells: |object| vec![json!(text(object, "storageClassName")), json!(text(object, "capacity"))],
+    validate: storage::capacity,
+    update: Some(storage::capacity_update),
+    ..PLAIN
 };
 
 pub(super) const FLOW_SCHEMAS: Columns = Columns {
@@ -264,7 +343,9 @@ pub(super) const FLOW_SCHEMAS: Columns = Columns {
         ]
     },
     default: |object| within(object, "spec", |spec| default(spec, "matchingPrecedence", 1000)),
-    validate: rules::flow_schema,
+    validate: flow::flow_schema,
+    status_update: Some(flow::status),
+    ..PLAIN
 };
 
 pub(super) const PRIORITY_LEVELS: Columns = Columns {
@@ -283,22 +364,10 @@ pub(super) const PRIORITY_LEVELS: Columns = Columns {
             json!(shares.map_or("<none>".to_owned(), |n| n.to_string())),
         ]
     },
-    default: |object| {
-        within(object, "spec", |spec| {
-            within(spec, "limited", |limited| {
-                default(limited, "nominalConcurrencyShares", 30);
-                default(limited, "lendablePercent", 0);
-                within(limited, "limitResponse", |response| {
-                    within(response, "queuing", |queuing| {
-                        for (field, value) in [("queues", 64), ("handSize", 8), ("queueLengthLimit", 50)] {
-                            default(queuing, field, value);
-                        }
-                    });
-                });
-            });
-        });
-    },
-    validate: rules::priority_level,
+    default: flow::default_priority_level,
+    validate: flow::priority_level,
+    status_update: Some(flow::status),
+    ..PLAIN
 };
 
 pub(super) const API_SERVICES: Columns = Columns {
@@ -325,5 +394,10 @@ pub(super) const API_SERVICES: Columns = Columns {
             within(spec, "service", |service| default(service, "port", 443))
         });
     },
-    validate: rules::api_service,
+    create: aggregation::prepare,
+    generation: false,
+    validate: aggregation::api_service,
+    update: Some(aggregation::update),
+    status_update: Some(aggregation::status),
+    ..PLAIN
 };

@@ -359,7 +359,7 @@ mod tests {
         assert_eq!(said(good), Vec::<String>::new());
         assert_eq!(
             said(json!({})),
-            ["spec: Invalid value: null: either `defaultBackend` or `rules` must be specified"]
+            ["spec: Invalid value: \"null\": either `defaultBackend` or `rules` must be specified"]
         );
         let bad = json!({
             "defaultBackend": {},

@@ -1,5 +1,6 @@
 //! Pods, and the pod template that every workload kind embeds.
 
+mod affinity;
 mod columns;
 mod containers;
 mod defaults;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use timonel_api::{FieldError, Path, names};
 
 use super::super::value::{at, entries, flag, has, int, list, text};
-use super::{containers, volumes};
+use super::{affinity, containers, volumes};
 
 /// Checks a template: its labels and annotations, and its spec.
 pub(crate) fn template(template: &Value, path: &Path) -> Vec<FieldError> {
@@ -49,14 +49,9 @@ pub(crate) fn pod_spec(spec: &Value, path: &Path) -> Vec<FieldError> {
     for (index, toleration) in list(spec, "tolerations").iter().enumerate() {
         self::toleration(toleration, &path.child("tolerations").index(index), &mut errors);
     }
-    for (index, constraint) in list(spec, "topologySpreadConstraints").iter().enumerate() {
-        spread(
-            constraint,
-            &path.child("topologySpreadConstraints").index(index),
-            &mut errors,
-        );
-    }
-    affinity(at(spec, "affinity"), &path.child("affinity"), &mut errors);
+    let constraints = list(spec, "topologySpreadConstraints");
+    affinity::spread(constraints, &path.child("topologySpreadConstraints"), &mut errors);
+    affinity::affinity(at(spec, "affinity"), &path.child("affinity"), &mut errors);
     errors
 }
 
@@ -175,55 +170,5 @@ fn toleration(toleration: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     }
     if !effect.is_empty() && !EFFECTS.contains(&effect) {
         errors.push(FieldError::not_supported(&path.child("effect"), effect, &EFFECTS));
-    }
-}
-
-fn spread(constraint: &Value, path: &Path, errors: &mut Vec<FieldError>) {
-    match int(constraint, "maxSkew") {
-        Some(skew) if skew > 0 => {}
-        skew => errors.push(FieldError::invalid(
-            &path.child("maxSkew"),
-            skew.unwrap_or(0),
-            "must be greater than zero",
-        )),
-    }
-    if text(constraint, "topologyKey").is_empty() {
-        errors.push(FieldError::required(&path.child("topologyKey"), "can not be empty"));
-    }
-    let action = text(constraint, "whenUnsatisfiable");
-    if !["DoNotSchedule", "ScheduleAnyway"].contains(&action) {
-        errors.push(FieldError::not_supported(
-            &path.child("whenUnsatisfiable"),
-            action,
-            &["DoNotSchedule", "ScheduleAnyway"],
-        ));
-    }
-    super::super::common::label_selector(at(constraint, "labelSelector"), &path.child("labelSelector"), errors);
-}
-
-fn affinity(affinity: &Value, path: &Path, errors: &mut Vec<FieldError>) {
-    let node = at(affinity, "nodeAffinity");
-    let required = at(node, "requiredDuringSchedulingIgnoredDuringExecution");
-    if !required.is_null() && list(required, "nodeSelectorTerms").is_empty() {
-        errors.push(FieldError::required(
-            &path
-                .child("nodeAffinity")
-                .child("requiredDuringSchedulingIgnoredDuringExecution")
-                .child("nodeSelectorTerms"),
-            "must have at least one node selector term",
-        ));
-    }
-    for kind in ["podAffinity", "podAntiAffinity"] {
-        let terms = list(at(affinity, kind), "requiredDuringSchedulingIgnoredDuringExecution");
-        for (index, term) in terms.iter().enumerate() {
-            let path = path
-                .child(kind)
-                .child("requiredDuringSchedulingIgnoredDuringExecution")
-                .index(index);
-            if text(term, "topologyKey").is_empty() {
-                errors.push(FieldError::required(&path.child("topologyKey"), "can not be empty"));
-            }
-            super::super::common::label_selector(at(term, "labelSelector"), &path.child("labelSelector"), errors);
-        }
     }
 }
