@@ -214,6 +214,7 @@ impl Front {
             .resource(info, resource, subresource, parts, body, &caller, style)
             .await
             .unwrap_or_else(|error| respond::error(style, &error));
+        record.annotate(caller.notes.annotations());
         respond::warnings(&mut response, caller.take_warnings());
         Ok(response)
     }
