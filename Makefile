@@ -96,8 +96,12 @@ test-lab: test-deps build images ## Tells the lab's stories on three real nodes,
 	$(BIN)/timonel lab up --nodes 3 --lab-timings --images $(TARGET)/images && \
 	cargo nextest run --profile lab $(SYSTEM)
 
+.PHONY: fuzz
+fuzz: ## Tries the decoders, patches, selectors and quantities with FUZZ_CASES random inputs for each law.
+	@PROPTEST_CASES=$(or $(FUZZ_CASES),20000) cargo nextest run --release -p timonel-api --test fuzz
+
 .PHONY: torture
-torture: ## Cuts the power of the store's disk, wants hostile input refused within a second, lives through 2000 seeds.
+torture: fuzz ## Cuts the power of the store's disk, wants hostile input refused within a second, lives through 2000 seeds; also fuzz.
 	@cargo test --release -p timonel-store --features power-cut --test torture --test powercut -- --nocapture
 	@HOSTILE_STRICT=1 cargo nextest run $(SYSTEM) -E 'binary(hostile)'
 	@SIM_SEEDS=$(or $(SEEDS),2000) cargo nextest run $(SYSTEM) -E 'binary(simulation)'

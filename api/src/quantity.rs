@@ -81,6 +81,11 @@ impl Quantity {
         }
         let parts = split(text)?;
         let (base, exponent, mut format) = suffix(parts.suffix).ok_or(QuantityError::Suffix)?;
+        // Upstream reads no digits at all as nothing, unless it needs more than its quick path for them.
+        let quick = if base == 2 { exponent <= 40 } else { exponent >= -9 };
+        if parts.whole.is_empty() && parts.fraction.is_empty() && !quick {
+            return Err(QuantityError::Numeric);
+        }
         let mut nanos = magnitude(parts.whole, parts.fraction, base, exponent);
         if format == Format::BinarySi {
             nanos = nanos.min(BINARY_CAP);
@@ -261,72 +266,50 @@ fn suffix(text: &str) -> Option<(u32, i64, Format)> {
 
 /// The amount in nanos, rounded up to the next nano, saturating.
 fn magnitude(whole: &str, fraction: &str, base: u32, exponent: i64) -> i128 {
-    // The number is `digits · base^exponent / 10^fraction`. Digits are read into an i128; too many of them saturate
-    // before the point, and after it only say that there is something left to round up.
-    let mut value: i128 = 0;
-    let mut saturated = false;
-    for digit in whole.bytes() {
-        match value
-            .checked_mul(10)
-            .and_then(|v| v.checked_add(i128::from(digit - b'0')))
-        {
-            Some(next) => value = next,
-            None => saturated = true,
-        }
+    match base {
+        2 => binary(whole, fraction, exponent),
+        _ => decimal(whole, fraction, exponent),
     }
-    if saturated && exponent >= 0 {
-        return i128::MAX;
-    }
-    let mut places: i64 = 0;
-    let mut rest = false;
-    for digit in fraction.bytes() {
-        // A double-length tail of digits cannot change the result, but a nonzero one rounds up.
-        match (places < 18)
-            .then(|| {
-                value
-                    .checked_mul(10)
-                    .and_then(|v| v.checked_add(i128::from(digit - b'0')))
-            })
-            .flatten()
-        {
-            Some(next) => {
-                value = next;
-                places += 1;
-            }
-            None => rest |= digit != b'0',
-        }
-    }
-    if value == 0 && !rest {
+}
+
+/// `whole.fraction · 10^exponent`: the point moves within the digits, and what is behind the ninth place rounds up.
+fn decimal(whole: &str, fraction: &str, exponent: i64) -> i128 {
+    let digits = [whole, fraction].concat();
+    let digits = digits.trim_start_matches('0');
+    if digits.is_empty() {
         return 0;
     }
-    let mut shift = 9 - places;
-    if base == 2 {
-        let Some(factor) = u32::try_from(exponent).ok().and_then(|e| 1i128.checked_shl(e)) else {
-            return i128::MAX;
-        };
-        let Some(product) = value.checked_mul(factor) else {
-            return i128::MAX;
-        };
-        value = product;
-    } else {
-        shift = shift.saturating_add(exponent);
+    let length = i64::try_from(digits.len()).unwrap_or(i64::MAX);
+    let places = i64::try_from(fraction.len()).unwrap_or(i64::MAX);
+    // How many digits stand before the point when the unit is the nano.
+    let before = exponent.saturating_add(9).saturating_sub(places).saturating_add(length);
+    let Ok(before) = usize::try_from(before) else { return 1 };
+    if before > 39 {
+        return i128::MAX;
     }
-    if shift >= 0 {
-        u32::try_from(shift)
-            .ok()
-            .and_then(|s| 10i128.checked_pow(s))
-            .and_then(|factor| value.checked_mul(factor))
-            .map_or(i128::MAX, |v| v.saturating_add(i128::from(rest)))
-    } else {
-        match u32::try_from(-shift).ok().and_then(|s| 10i128.checked_pow(s)) {
-            Some(divisor) => {
-                let up = rest || value % divisor != 0;
-                (value / divisor).saturating_add(i128::from(up))
-            }
-            // Smaller than any nano: what is not nothing becomes one.
-            None => 1,
-        }
+    let (head, tail) = digits.split_at(before.min(digits.len()));
+    let zeros = "0".repeat(before - head.len());
+    let nanos = format!("0{head}{zeros}").parse().unwrap_or(i128::MAX);
+    nanos.saturating_add(i128::from(tail.bytes().any(|digit| digit != b'0')))
+}
+
+/// `whole.fraction · 2^exponent`, by long multiplication from the last digit on.
+fn binary(whole: &str, fraction: &str, exponent: i64) -> i128 {
+    let whole = whole.trim_start_matches('0');
+    let factor = u32::try_from(exponent)
+        .ok()
+        .and_then(|exponent| 1i128.checked_shl(exponent));
+    let (Some(factor), Ok(units)) = (factor, format!("0{whole}").parse::<i64>()) else {
+        return i128::MAX;
+    };
+    let nanos = i128::from(units).saturating_mul(factor).saturating_mul(UNIT);
+    let (mut below, mut rest) = (0, false);
+    for digit in fraction.bytes().rev() {
+        let sum = i128::from(digit - b'0') * factor * UNIT + below;
+        rest |= sum % 10 != 0;
+        below = sum / 10;
     }
+    nanos.saturating_add(below + i128::from(rest))
 }
 
 fn round_away(value: i128, unit: i128) -> i128 {

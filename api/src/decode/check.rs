@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{Place, TypeError, note};
 use crate::facts::{Scalar, Schema, Type};
+use crate::quantity::Quantity;
 
 /// Finds the fields that a schema does not have, with their paths; upstream's spelling matters, also its case.
 pub fn unknown_fields(schema: &Schema, value: &Value) -> Vec<String> {
@@ -122,28 +123,10 @@ fn scalar_fits(scalar: Scalar, value: &Value, wrong: &dyn Fn(String) -> TypeErro
 
 /// Whether a text is a quantity, with upstream's sentence if it is none.
 fn quantity(text: &str) -> Result<(), TypeError> {
-    let rest = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let split = rest
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(rest.len());
-    let (number, suffix) = rest.split_at(split);
-    let digits = number.bytes().filter(u8::is_ascii_digit).count();
-    let known = matches!(
-        suffix,
-        "" | "n" | "u" | "m" | "k" | "M" | "G" | "T" | "P" | "E" | "Ki" | "Mi" | "Gi" | "Ti" | "Pi" | "Ei"
-    );
-    let exponent = suffix
-        .strip_prefix(['e', 'E'])
-        .is_some_and(|exponent| exponent.parse::<i32>().is_ok());
-    if digits > 0 && number.matches('.').count() <= 1 && (known || exponent) {
-        return Ok(());
+    match Quantity::parse(text.trim()) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(TypeError::Format(error.to_string())),
     }
-    let parts = |c: char| c.is_ascii_digit() || ".+-eEinumkKMGTP".contains(c);
-    Err(TypeError::Format(if digits > 0 && text.chars().all(parts) {
-        "unable to parse quantity's suffix".to_owned()
-    } else {
-        "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'".to_owned()
-    }))
 }
 
 fn time(scalar: Scalar, text: &str) -> Result<(), TypeError> {

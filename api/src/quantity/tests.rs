@@ -44,6 +44,10 @@ fn canonical_text_is_upstreams() {
         ("46576.492M", "46576.492M"),
         ("46576.49M", "46576490k"),
         ("10000000000000000000Ki", "9223372036854775807"),
+        (".0000000000000000001T", "100n"),
+        ("0.00000000000000000001Ei", "11529216n"),
+        ("n", "0"),
+        ("-", "0"),
     ] {
         assert_eq!(canonical(text).as_deref(), Ok(expected), "{text}");
     }
@@ -66,6 +70,8 @@ fn what_is_no_quantity_is_named_in_upstreams_words() {
         ("1ki", QuantityError::Suffix),
         ("10Gib", QuantityError::Format),
         ("１", QuantityError::Format),
+        ("e-10", QuantityError::Numeric),
+        ("Ei", QuantityError::Numeric),
     ] {
         assert_eq!(Quantity::parse(text), Err(error), "{text}");
     }

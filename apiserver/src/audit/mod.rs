@@ -27,7 +27,7 @@ use timonel_client::Clock;
 pub use log::{LogConfig, LogError};
 pub use policy::{Level, Policy, PolicyError, Stage};
 pub(crate) use record::{PeerAddress, Record};
-pub(crate) use tap::Carrying;
+pub(crate) use tap::{Tunnel, until_end};
 
 /// What is audited, and where it is written.
 #[derive(Clone, Debug)]

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::event::{Event, ObjectRef, micro, without_managed_fields};
 use super::policy::Verdict;
-use super::tap::{Carrying, Heard, Tapped};
+use super::tap::{Heard, Tapped, until_end};
 use super::{Audit, Level, Stage};
 use crate::authn::user_json;
 use crate::authz::{Attributes, Decision};
@@ -51,7 +51,7 @@ struct Open {
     verdict: Verdict,
     user: UserInfo,
     acting_as: Option<UserInfo>,
-    annotations: BTreeMap<&'static str, String>,
+    annotations: BTreeMap<String, String>,
     heard: Heard,
     /// Why nobody could be found behind the request.
     refused: Option<&'static str>,
@@ -174,10 +174,20 @@ impl Record {
     pub(crate) fn decided(&mut self, decision: &Decision) {
         if let Some(open) = &mut self.0 {
             let word = if decision.allowed { "allow" } else { "forbid" };
-            open.annotations
-                .insert("authorization.k8s.io/decision", word.to_owned());
             let reason = decision.reason.clone();
-            open.annotations.insert("authorization.k8s.io/reason", reason);
+            open.annotations
+                .insert("authorization.k8s.io/decision".to_owned(), word.to_owned());
+            open.annotations
+                .insert("authorization.k8s.io/reason".to_owned(), reason);
+        }
+    }
+
+    /// Admission and others have something to say. What is noted already stays, as upstream.
+    pub(crate) fn annotate(&mut self, notes: BTreeMap<String, String>) {
+        if let Some(open) = &mut self.0 {
+            for (key, value) in notes {
+                open.annotations.entry(key).or_insert(value);
+            }
         }
     }
 
@@ -223,7 +233,7 @@ impl Record {
             return response;
         }
         open.tell(Stage::ResponseStarted);
-        response.map(|body| Carrying::new(body, self).boxed_unsync())
+        until_end(response, self)
     }
 }
 

@@ -1,11 +1,14 @@
-//! Listens to a body as it passes, and notices where one ends.
+//! Listens to a body as it passes, and notices where an answer ends: with its body, or with the tunnel that it opens.
 
+use std::any::Any;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::Response;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 
 /// What has passed so far.
 #[derive(Clone, Debug, Default)]
@@ -69,14 +72,34 @@ impl<B: Body<Data = Bytes>> Body for Tapped<B> {
     }
 }
 
+/// A connection that leaves HTTP with its answer: an extension of that answer. Whoever copies bytes on the connection holds another
+/// clone; what is taken along is dropped with the last.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tunnel(Arc<Mutex<Vec<Box<dyn Any + Send>>>>);
+
+/// Lets an answer take something along, which is dropped when it has ended.
+pub(crate) fn until_end<T: Any + Send + Unpin>(
+    response: Response<crate::http::Body>,
+    thing: T,
+) -> Response<crate::http::Body> {
+    if let Some(Tunnel(taken)) = response.extensions().get() {
+        taken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Box::new(thing));
+        return response;
+    }
+    response.map(|body| Carrying::new(body, thing).boxed_unsync())
+}
+
 /// A body that takes something along, which is dropped with it.
-pub(crate) struct Carrying<B, T> {
+struct Carrying<B, T> {
     body: Pin<Box<B>>,
     _until_end: T,
 }
 
 impl<B, T> Carrying<B, T> {
-    pub(crate) fn new(body: B, until_end: T) -> Self {
+    fn new(body: B, until_end: T) -> Self {
         Self {
             body: Box::pin(body),
             _until_end: until_end,

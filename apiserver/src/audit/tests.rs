@@ -244,6 +244,38 @@ async fn a_watch_is_told_when_it_starts_and_when_it_ends() {
 }
 
 #[tokio::test]
+async fn a_tunnel_is_told_when_it_opens_and_when_both_its_ends_are_gone() {
+    let world = World::new("[{level: Metadata, omitStages: [RequestReceived]}]");
+    let record = world.begin("GET", "/api/v1/namespaces/demo/pods/p/exec?command=id");
+    let (mut response, tunnel) = (answer(101, &json!({})), Tunnel::default());
+    response.extensions_mut().insert(tunnel.clone());
+    drop(record.close(response).await);
+    let events = world.events().await;
+    assert_eq!(stages(&events), ["ResponseStarted"]);
+    assert_eq!(events[0]["responseStatus"], json!({"metadata": {}, "code": 101}));
+    drop(tunnel);
+    assert_eq!(stages(&world.events().await), ["ResponseStarted", "ResponseComplete"]);
+}
+
+#[tokio::test]
+async fn what_admission_notes_stands_beside_what_authorization_decided() {
+    let world = World::new("[{level: Metadata, omitStages: [RequestReceived]}]");
+    let mut record = world.begin("POST", "/api/v1/namespaces/demo/pods");
+    let note = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    record.annotate(BTreeMap::from([
+        note("pod-security.kubernetes.io/enforce-policy", "baseline:latest"),
+        note("authorization.k8s.io/decision", "forged"),
+    ]));
+    drop(record.close(answer(201, &json!({}))).await);
+    let expected = json!({
+        "authorization.k8s.io/decision": "allow",
+        "authorization.k8s.io/reason": "because",
+        "pod-security.kubernetes.io/enforce-policy": "baseline:latest",
+    });
+    assert_eq!(world.events().await[0]["annotations"], expected);
+}
+
+#[tokio::test]
 async fn nobody_gets_away_by_hanging_up_or_by_a_panic() {
     let world = World::new("[{level: Metadata}]");
     drop(world.begin("GET", "/api/v1/pods"));

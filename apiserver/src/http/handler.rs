@@ -217,6 +217,7 @@ impl Front {
             .resource(&asked, parts, body)
             .await
             .unwrap_or_else(|error| respond::error(style, &error));
+        record.annotate(caller.notes.annotations());
         respond::warnings(&mut response, caller.take_warnings());
         Ok(response)
     }

@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use super::connect::Dialer;
 use super::target::Backend;
 use super::{Body, BoxError, Call};
+use crate::audit::Tunnel;
 use crate::error::ApiError;
 
 /// So much of a kubelet's complaint is passed on, as upstream.
@@ -123,7 +124,10 @@ pub(super) async fn forward(
         return Err(ApiError::bad_request("this connection cannot be upgraded"));
     };
     let server = hyper::upgrade::on(&mut answer);
+    let tunnel = Tunnel::default();
+    let open = tunnel.clone();
     tokio::spawn(async move {
+        let _open = open;
         let (client, server) = match tokio::try_join!(client, server) {
             Ok(both) => both,
             Err(error) => {
@@ -139,6 +143,7 @@ pub(super) async fn forward(
     let mut response = Response::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = std::mem::take(answer.headers_mut());
+    response.extensions_mut().insert(tunnel);
     Ok(response)
 }
 

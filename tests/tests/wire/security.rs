@@ -130,6 +130,7 @@ omitStages: [RequestReceived]
 rules:
 - {level: None, users: ["system:apiserver"]}
 - {level: Metadata, resources: [{group: "", resources: [secrets]}]}
+- {level: Metadata, verbs: [create], resources: [{group: "", resources: [pods]}], namespaces: [strict]}
 - {level: RequestResponse, omitManagedFields: true, resources: [{group: "", resources: [configmaps]}], namespaces: [default]}
 - {level: None}
 "#;
@@ -150,6 +151,12 @@ fn the_audit_log_says_who_did_what() {
     let jane = ["--as=jane", "--as-group=dev"];
     server.kubectl.refused(&["get", "configmap", "c", jane[0], jane[1]], "");
     server.kubectl.run(&["get", "pods"]);
+    server.kubectl.run(&["create", "namespace", "strict"]);
+    let levels = ["enforce=baseline", "audit=restricted"].map(|level| format!("pod-security.kubernetes.io/{level}"));
+    server
+        .kubectl
+        .run(&["label", "namespace", "strict", &levels[0], &levels[1]]);
+    server.kubectl.run(&["run", "p", "-n", "strict", "--image=image:1"]);
     let [impostor, _] = server.with_token("impostor", "nonsense");
     impostor.refused(&["get", "configmaps"], "");
 
@@ -193,9 +200,23 @@ fn the_audit_log_says_who_did_what() {
     assert_eq!(refused["impersonatedUser"]["username"], "jane");
     assert_eq!(refused["annotations"]["authorization.k8s.io/decision"], "forbid");
     assert_eq!(refused["responseStatus"]["reason"], "Forbidden");
-    let text = std::fs::read_to_string(server.folder().join("logs/audit.log")).expect("the log");
+    let pod = find("the pod's creation", &|event| {
+        event["objectRef"]["resource"] == "pods" && event["objectRef"]["namespace"] == "strict"
+    });
+    let note = |name: &str| pod["annotations"][format!("pod-security.kubernetes.io/{name}")].clone();
+    assert_eq!(note("enforce-policy"), "baseline:latest");
+    let violations = note("audit-violations");
+    let words = "would violate PodSecurity \"restricted:latest\": allowPrivilegeEscalation != false";
     assert!(
-        !text.contains("Z2VoZWlt") && !text.contains("\"pods\""),
+        violations.as_str().is_some_and(|text| text.starts_with(words)),
+        "{violations}"
+    );
+    assert_eq!(pod["annotations"]["authorization.k8s.io/decision"], "allow");
+    let text = std::fs::read_to_string(server.folder().join("logs/audit.log")).expect("the log");
+    let elsewhere =
+        |event: &Value| event["objectRef"]["resource"] == "pods" && event["objectRef"]["namespace"] != "strict";
+    assert!(
+        !text.contains("Z2VoZWlt") && !events().iter().any(elsewhere),
         "neither words of Secrets nor what is not asked for"
     );
     let metrics = server.kubectl.run(&["get", "--raw", "/metrics"]);

@@ -11,12 +11,11 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{HeaderMap, Response};
-use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use super::body::Body;
 use super::request::RequestInfo;
-use crate::audit::Carrying;
+use crate::audit::until_end;
 pub(super) use render::render;
 
 /// Upstream's buckets of `apiserver_request_duration_seconds`.
@@ -139,7 +138,7 @@ impl Metrics {
         if observed.kind != Kind::LongRunning {
             return response;
         }
-        response.map(|body| Carrying::new(body, observed).boxed_unsync())
+        until_end(response, observed)
     }
 
     /// Somebody showed credentials, or none.
