@@ -1,14 +1,15 @@
 //! What the controllers do with CronJobs. Nobody waits for a full minute here: the schedule moves to a time that has just passed.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
+use timonel_client::{Clock as _, SystemClock};
 
 use crate::client::{Resource, eventually};
 use crate::server::Server;
 
 /// A daily schedule whose time was so many minutes ago.
 fn minutes_ago(minutes: i64) -> String {
-    let time = Timestamp::now() - SignedDuration::from_mins(minutes);
+    let time = SystemClock.now() - SignedDuration::from_mins(minutes);
     time.strftime("%M %H * * *").to_string()
 }
 
@@ -34,7 +35,7 @@ impl Cluster {
             let template = json!({"spec": {"template": {"spec": pod}}});
             let spec = json!({"schedule": minutes_ago(120), "concurrencyPolicy": policy, "suspend": suspend, "jobTemplate": template});
             cluster.crons.create(json!({"metadata": {"name": name}, "spec": spec}));
-            let last = Timestamp::now() - SignedDuration::from_hours(3);
+            let last = SystemClock.now() - SignedDuration::from_hours(3);
             let last = last.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
             cluster
                 .crons

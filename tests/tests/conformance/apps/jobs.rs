@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use timonel_client::{Clock as _, SystemClock};
 
 use crate::client::{Api, Resource, eventually};
 use crate::hollow::Hollow;
@@ -124,7 +125,7 @@ impl Drop for Fates {
 fn end(pods: &Resource, pod: &Value, code: i32) {
     let name = pod["metadata"]["name"].as_str().expect("a name");
     let terminated =
-        json!({"exitCode": code, "finishedAt": jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()});
+        json!({"exitCode": code, "finishedAt": SystemClock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()});
     let status = json!({"metadata": {"uid": pod["metadata"]["uid"]}, "status": {
         "phase": if code == 0 { "Succeeded" } else { "Failed" },
         "containerStatuses": [{"name": "c", "image": "i:1", "imageID": "", "ready": false, "restartCount": 0, "state": {"terminated": terminated}}],
