@@ -8,3 +8,4 @@ mod faults;
 mod manifests;
 mod probes;
 mod rollout;
+mod workloads;
