@@ -20,7 +20,12 @@ pub(crate) fn node_selector(selector: &Value, path: &Path, errors: &mut Vec<Fiel
 /// Checks a `core/v1.NodeSelectorTerm`; the values of labels only where it is asked for.
 pub(crate) fn term(term: &Value, values: bool, path: &Path, errors: &mut Vec<FieldError>) {
     for (index, requirement) in list(term, "matchExpressions").iter().enumerate() {
-        label(requirement, values, &path.child("matchExpressions").index(index), errors);
+        label(
+            requirement,
+            values,
+            &path.child("matchExpressions").index(index),
+            errors,
+        );
     }
     for (index, requirement) in list(term, "matchFields").iter().enumerate() {
         field(requirement, &path.child("matchFields").index(index), errors);

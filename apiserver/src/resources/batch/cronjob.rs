@@ -85,7 +85,11 @@ impl Strategy for CronJobs {
         );
         if has(job, "selector") {
             let detail = "`selector` will be auto-generated";
-            errors.push(FieldError::invalid(&path.child("selector"), at(job, "selector").clone(), detail));
+            errors.push(FieldError::invalid(
+                &path.child("selector"),
+                at(job, "selector").clone(),
+                detail,
+            ));
         }
         if flag(job, "manualSelector") {
             let path = path.child("manualSelector");

@@ -125,7 +125,11 @@ impl Strategy for Jobs {
         }
         if *at(spec, "template") != allowed {
             let value = at(spec, "template").clone();
-            errors.push(FieldError::invalid(&path.child("template"), value, "field is immutable"));
+            errors.push(FieldError::invalid(
+                &path.child("template"),
+                value,
+                "field is immutable",
+            ));
         }
         for field in [
             "completionMode",
@@ -243,7 +247,9 @@ fn take_over_scheduling(template: &mut Value, from: &Value) {
         }
         for field in ["containers", "initContainers"] {
             each(spec, field, |container| {
-                let same = list(from, field).iter().find(|other| at(other, "name") == at(container, "name"));
+                let same = list(from, field)
+                    .iter()
+                    .find(|other| at(other, "name") == at(container, "name"));
                 if let Some(same) = same {
                     copy(container, same, "resources");
                 }

@@ -118,7 +118,10 @@ fn conditions(now: &Status<'_>, before: &Status<'_>, path: &Path, errors: &mut V
         (turned("Complete") || turned("SuccessCriteriaMet")) && complete && !criteria,
         "cannot set Complete=True condition without the SuccessCriteriaMet=true condition",
     );
-    refuse(criteria && failed, "cannot set SuccessCriteriaMet=True and Failed=true conditions");
+    refuse(
+        criteria && failed,
+        "cannot set SuccessCriteriaMet=True and Failed=true conditions",
+    );
     refuse(
         criteria && target,
         "cannot set SuccessCriteriaMet=True and FailureTarget=true conditions",
@@ -190,7 +193,9 @@ fn finished(now: &Status<'_>, before: &Status<'_>, path: &Path, errors: &mut Vec
         errors.push(FieldError::required(&path.child("startTime"), detail));
     }
     let uncounted = at(now.status, "uncountedTerminatedPods");
-    let some = ["succeeded", "failed"].iter().any(|field| !list(uncounted, field).is_empty());
+    let some = ["succeeded", "failed"]
+        .iter()
+        .any(|field| !list(uncounted, field).is_empty());
     if looked_at("uncountedTerminatedPods") && some {
         let detail = "uncountedTerminatedPods needs to be empty for finished job";
         let path = path.child("uncountedTerminatedPods");
@@ -217,9 +222,16 @@ fn indexes(now: &Status<'_>, before: &Status<'_>, path: &Path, errors: &mut Vec<
     let completions = int(spec, "completions");
     let parsed = |text: &str| completions.map(|completions| policy::parse_indexes(text, completions));
     if completed_changed && let Some(Err(error)) = parsed(completed) {
-        refuse("completedIndexes", completed, format!("error parsing completedIndexes: {error}"));
+        refuse(
+            "completedIndexes",
+            completed,
+            format!("error parsing completedIndexes: {error}"),
+        );
     }
-    if failed_changed && limited && let Some(Err(error)) = parsed(failed) {
+    if failed_changed
+        && limited
+        && let Some(Err(error)) = parsed(failed)
+    {
         refuse("failedIndexes", failed, format!("error parsing failedIndexes: {error}"));
     }
     if completed_changed && !completed.is_empty() && text(spec, "completionMode") != "Indexed" {
@@ -296,7 +308,11 @@ mod tests {
         let done = json!({"startTime": START, "completionTime": END, "succeeded": 1, "conditions": is(&["SuccessCriteriaMet", "Complete"])});
         assert_eq!(said(&plain, done.clone(), running.clone()), Vec::<String>::new());
         assert_eq!(
-            said(&plain, json!({"active": 1, "terminating": 1, "conditions": is(&["Complete"])}), running.clone()),
+            said(
+                &plain,
+                json!({"active": 1, "terminating": 1, "conditions": is(&["Complete"])}),
+                running.clone()
+            ),
             [
                 "status.conditions: Invalid value: cannot set Complete=True condition without the SuccessCriteriaMet=true condition",
                 "status.completionTime: Required value: completionTime is required for Complete jobs",
@@ -330,17 +346,29 @@ mod tests {
         let spec = json!({"completionMode": "Indexed", "completions": 10, "parallelism": 2, "backoffLimitPerIndex": 1});
         let none = json!({});
         assert_eq!(
-            said(&spec, json!({"completedIndexes": "0,2-4", "failedIndexes": "1,5"}), none.clone()),
+            said(
+                &spec,
+                json!({"completedIndexes": "0,2-4", "failedIndexes": "1,5"}),
+                none.clone()
+            ),
             Vec::<String>::new()
         );
         assert_eq!(
-            said(&spec, json!({"completedIndexes": "0,2-4", "failedIndexes": "3-5", "ready": 1}), none.clone()),
+            said(
+                &spec,
+                json!({"completedIndexes": "0,2-4", "failedIndexes": "3-5", "ready": 1}),
+                none.clone()
+            ),
             [
                 "status.ready: Invalid value: 1: cannot set more ready pods than active",
                 "status.failedIndexes: Invalid value: \"3-5\": failedIndexes and completedIndexes overlap at index: 3",
             ]
         );
-        let words = said(&spec, json!({"completedIndexes": "11", "uncountedTerminatedPods": {"succeeded": ["", "a"], "failed": ["a"]}}), none);
+        let words = said(
+            &spec,
+            json!({"completedIndexes": "11", "uncountedTerminatedPods": {"succeeded": ["", "a"], "failed": ["a"]}}),
+            none,
+        );
         assert_eq!(
             words,
             [

@@ -44,7 +44,10 @@ impl Strategy for Events {
             ("firstTimestamp", has(event, "firstTimestamp")),
             ("lastTimestamp", has(event, "lastTimestamp")),
             ("count", int(event, "count").unwrap_or(0) != 0),
-            ("source", ["component", "host"].iter().any(|part| !text(source, part).is_empty())),
+            (
+                "source",
+                ["component", "host"].iter().any(|part| !text(source, part).is_empty()),
+            ),
         ] {
             if set {
                 errors.push(FieldError::invalid(&Path::new(field), "", "needs to be unset"));
@@ -279,7 +282,10 @@ mod tests {
 
     #[test]
     fn the_newer_group_asks_for_more() {
-        let old = event("default", &json!({"series": {"count": 1}, "count": 2, "type": "Loud", "source": {"host": "n"}, "lastTimestamp": "2026-01-01T00:00:00Z"}));
+        let old = event(
+            "default",
+            &json!({"series": {"count": 1}, "count": 2, "type": "Loud", "source": {"host": "n"}, "lastTimestamp": "2026-01-01T00:00:00Z"}),
+        );
         assert_eq!(
             said(&Events.validate_view_create(&old)),
             [

@@ -56,7 +56,12 @@ fn term(term: &Value, path: &Path, errors: &mut Vec<FieldError>) {
         label_selector(at(term, selector), &path.child(selector), errors);
     }
     for namespace in list(term, "namespaces").iter().filter_map(Value::as_str) {
-        wrong(&path.child("namespace"), namespace, names::label(namespace, false), errors);
+        wrong(
+            &path.child("namespace"),
+            namespace,
+            names::label(namespace, false),
+            errors,
+        );
     }
     let [same, other] = ["matchLabelKeys", "mismatchLabelKeys"].map(|field| {
         label_keys(term, field, path, errors);
@@ -94,12 +99,18 @@ pub(super) fn spread(constraints: &[Value], path: &Path, errors: &mut Vec<FieldE
             errors.push(FieldError::invalid(&path.child("maxSkew"), skew, detail));
         }
         topology_key(constraint, &path, errors);
-        let (action, actions) = (text(constraint, "whenUnsatisfiable"), ["DoNotSchedule", "ScheduleAnyway"]);
+        let (action, actions) = (
+            text(constraint, "whenUnsatisfiable"),
+            ["DoNotSchedule", "ScheduleAnyway"],
+        );
         if !actions.contains(&action) {
             let path = path.child("whenUnsatisfiable");
             errors.push(FieldError::not_supported(&path, action, &actions));
         }
-        if constraints[index + 1..].iter().any(|other| kind(other) == kind(constraint)) {
+        if constraints[index + 1..]
+            .iter()
+            .any(|other| kind(other) == kind(constraint))
+        {
             let path = path.child("{topologyKey, whenUnsatisfiable}");
             let value = format!("{{{}}}", kind(constraint).join(", "));
             errors.push(FieldError::duplicate(&path, value));
@@ -138,7 +149,10 @@ mod tests {
         });
         let mut errors = Vec::new();
         affinity(&given, &Path::new("a"), &mut errors);
-        let said: Vec<String> = errors.iter().map(|error| error.to_string().replace("DuringSchedulingIgnoredDuringExecution", "*")).collect();
+        let said: Vec<String> = errors
+            .iter()
+            .map(|error| error.to_string().replace("DuringSchedulingIgnoredDuringExecution", "*"))
+            .collect();
         assert_eq!(
             said[..3],
             [
@@ -148,7 +162,10 @@ mod tests {
             ]
         );
         assert!(said[3].starts_with("a.podAffinity.required*[0].labelSelector.matchExpressions[0].values[0]: Invalid value: \"-\": a valid label must be"));
-        assert!(said[4].starts_with("a.podAffinity.required*[0].namespace: Invalid value: \"A\": a lowercase RFC 1123 label"));
+        assert!(
+            said[4]
+                .starts_with("a.podAffinity.required*[0].namespace: Invalid value: \"A\": a lowercase RFC 1123 label")
+        );
         assert_eq!(
             said[5..7],
             [
