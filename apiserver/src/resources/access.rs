@@ -222,10 +222,15 @@ impl Strategy for Leases {
             ));
         }
         super::common::not_negative(spec, &["leaseTransitions"], &path, &mut errors);
-        if !text(spec, "preferredHolder").is_empty() && text(spec, "strategy").is_empty() {
+        let (strategy, at_strategy) = (text(spec, "strategy"), path.child("strategy"));
+        if has(spec, "strategy") && !strategy.contains('/') {
+            super::common::any_of(spec, "strategy", &["OldestEmulationVersion"], &path, &mut errors);
+        } else if !strategy.is_empty() {
+            super::common::wrong(&at_strategy, strategy, names::qualified_name(strategy), &mut errors);
+        }
+        if !text(spec, "preferredHolder").is_empty() && strategy.is_empty() {
             let detail = "may only be specified if `strategy` is defined";
-            let holder = text(spec, "preferredHolder");
-            errors.push(FieldError::invalid(&path.child("preferredHolder"), holder, detail));
+            errors.push(FieldError::forbidden(&path.child("preferredHolder"), detail));
         }
         errors
     }

@@ -106,6 +106,25 @@ impl Strategy for DaemonSets {
         errors
     }
 
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let (path, mut errors) = (Path::new("status"), Vec::new());
+        let (status, before) = (at(new, "status"), at(old, "status"));
+        let fields = [
+            "currentNumberScheduled",
+            "numberMisscheduled",
+            "desiredNumberScheduled",
+            "numberReady",
+            "observedGeneration",
+            "updatedNumberScheduled",
+            "numberAvailable",
+            "numberUnavailable",
+            "collisionCount",
+        ];
+        not_negative(status, &fields, &path, &mut errors);
+        super::not_decremented(status, before, "collisionCount", &path, &mut errors);
+        errors
+    }
+
     fn columns(&self) -> &'static [Column] {
         const COLUMNS: &[Column] = &[
             Column::name(),

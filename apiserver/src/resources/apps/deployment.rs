@@ -73,6 +73,26 @@ impl Strategy for Deployments {
         errors
     }
 
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let (path, mut errors) = (Path::new("status"), Vec::new());
+        let (status, before) = (at(new, "status"), at(old, "status"));
+        let fields = [
+            "observedGeneration",
+            "replicas",
+            "updatedReplicas",
+            "readyReplicas",
+            "availableReplicas",
+            "unavailableReplicas",
+            "terminatingReplicas",
+            "collisionCount",
+        ];
+        not_negative(status, &fields, &path, &mut errors);
+        let counted = ["updatedReplicas", "readyReplicas", "availableReplicas"];
+        super::within_replicas(status, &counted, "readyReplicas", &path, &mut errors);
+        super::not_decremented(status, before, "collisionCount", &path, &mut errors);
+        errors
+    }
+
     fn columns(&self) -> &'static [Column] {
         const COLUMNS: &[Column] = &[
             Column::name(),

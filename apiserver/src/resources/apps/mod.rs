@@ -60,3 +60,27 @@ fn is_zero(value: &Value) -> bool {
 fn selector_immutable(new: &Value, old: &Value, errors: &mut Vec<FieldError>) {
     common::immutable(at(new, "spec"), at(old, "spec"), "selector", &Path::new("spec"), errors);
 }
+
+/// Checks that a counter does not fall.
+fn not_decremented(new: &Value, old: &Value, field: &str, path: &Path, errors: &mut Vec<FieldError>) {
+    let number = |status: &Value| super::value::int(status, field).unwrap_or(0);
+    if number(new) < number(old) {
+        let detail = "cannot be decremented";
+        errors.push(FieldError::invalid(&path.child(field), number(new), detail));
+    }
+}
+
+/// Checks that of the replicas none is counted twice, and that none is available without being ready. `ready` is how upstream calls
+/// the ready ones of this kind.
+fn within_replicas(status: &Value, counted: &[&str], ready: &str, path: &Path, errors: &mut Vec<FieldError>) {
+    let number = |field: &str| super::value::int(status, field).unwrap_or(0);
+    let mut refuse = |field: &str, detail: String| {
+        errors.push(FieldError::invalid(&path.child(field), number(field), detail));
+    };
+    for field in counted.iter().filter(|field| number(field) > number("replicas")) {
+        refuse(field, "cannot be greater than status.replicas".to_owned());
+    }
+    if number("availableReplicas") > number("readyReplicas") {
+        refuse("availableReplicas", format!("cannot be greater than {ready}"));
+    }
+}

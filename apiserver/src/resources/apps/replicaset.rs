@@ -97,24 +97,8 @@ fn replica_counts(object: &Value) -> Vec<FieldError> {
         "observedGeneration",
     ];
     not_negative(status, &fields, &path, &mut errors);
-    let number = |field: &str| super::super::value::int(status, field).unwrap_or(0);
-    for field in ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"] {
-        if number(field) > number("replicas") {
-            errors.push(FieldError::invalid(
-                &path.child(field),
-                number(field),
-                "cannot be greater than status.replicas",
-            ));
-        }
-    }
-    if number("availableReplicas") > number("readyReplicas") {
-        let detail = "cannot be greater than readyReplicas";
-        errors.push(FieldError::invalid(
-            &path.child("availableReplicas"),
-            number("availableReplicas"),
-            detail,
-        ));
-    }
+    let counted = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
+    super::within_replicas(status, &counted, "readyReplicas", &path, &mut errors);
     errors
 }
 

@@ -100,23 +100,15 @@ impl Strategy for StatefulSets {
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let (path, spec, mut errors) = (Path::new("spec"), at(object, "spec"), Vec::new());
-        one_of(
-            spec,
-            "podManagementPolicy",
-            &["OrderedReady", "Parallel"],
-            &path,
-            &mut errors,
-        );
-        let strategy = at(spec, "updateStrategy");
-        one_of(
-            strategy,
-            "type",
-            &["OnDelete", "RollingUpdate"],
-            &path.child("updateStrategy"),
-            &mut errors,
-        );
-        let rolling = path.child("updateStrategy").child("rollingUpdate");
-        not_negative(at(strategy, "rollingUpdate"), &["partition"], &rolling, &mut errors);
+        let (management, at_management) = (text(spec, "podManagementPolicy"), path.child("podManagementPolicy"));
+        if management.is_empty() {
+            errors.push(FieldError::required(&at_management, ""));
+        } else if !["OrderedReady", "Parallel"].contains(&management) {
+            let detail = "must be 'OrderedReady' or 'Parallel'";
+            errors.push(FieldError::invalid(&at_management, management, detail));
+        }
+        let (strategy, at_strategy) = (at(spec, "updateStrategy"), path.child("updateStrategy"));
+        update_strategy(strategy, &at_strategy, &mut errors);
         let retention = path.child("persistentVolumeClaimRetentionPolicy");
         for field in ["whenDeleted", "whenScaled"] {
             let policy = at(spec, "persistentVolumeClaimRetentionPolicy");
@@ -149,6 +141,10 @@ impl Strategy for StatefulSets {
         errors
     }
 
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        status(at(new, "status"), at(old, "status"))
+    }
+
     fn columns(&self) -> &'static [Column] {
         const COLUMNS: &[Column] = &[
             Column::name(),
@@ -173,6 +169,59 @@ impl Strategy for StatefulSets {
     }
 }
 
+fn update_strategy(strategy: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let (rolling, at_rolling) = (at(strategy, "rollingUpdate"), path.child("rollingUpdate"));
+    match text(strategy, "type") {
+        "" => errors.push(FieldError::required(path, "")),
+        "OnDelete" if !rolling.is_null() => {
+            let detail = "only allowed for updateStrategy 'RollingUpdate'";
+            errors.push(FieldError::invalid(&at_rolling, rolling.clone(), detail));
+        }
+        "OnDelete" => {}
+        "RollingUpdate" => {
+            not_negative(rolling, &["partition"], &at_rolling, errors);
+            let (most, path) = (at(rolling, "maxUnavailable"), at_rolling.child("maxUnavailable"));
+            if !most.is_null() {
+                super::int_or_percent(most, &path, errors);
+                if super::is_zero(most) {
+                    errors.push(FieldError::invalid(&path, most.clone(), "cannot be 0"));
+                }
+                if super::over_hundred_percent(most) {
+                    errors.push(FieldError::invalid(&path, most.clone(), super::OVER_HUNDRED));
+                }
+            }
+        }
+        _ => {
+            let detail = "must be 'RollingUpdate' or 'OnDelete'";
+            errors.push(FieldError::invalid(path, strategy.clone(), detail));
+        }
+    }
+}
+
+/// Checks the counters of a status against each other, and that collisions are not forgotten.
+fn status(status: &Value, before: &Value) -> Vec<FieldError> {
+    let (path, mut errors) = (Path::new("status"), Vec::new());
+    let fields = [
+        "replicas",
+        "readyReplicas",
+        "currentReplicas",
+        "updatedReplicas",
+        "availableReplicas",
+        "observedGeneration",
+        "collisionCount",
+    ];
+    not_negative(status, &fields, &path, &mut errors);
+    let counted = [
+        "readyReplicas",
+        "currentReplicas",
+        "updatedReplicas",
+        "availableReplicas",
+    ];
+    super::within_replicas(status, &counted, "status.readyReplicas", &path, &mut errors);
+    super::not_decremented(status, before, "collisionCount", &path, &mut errors);
+    errors
+}
+
 /// The spec with a volume for each claim template, which containers may mount though the template does not name it.
 fn with_claim_volumes(spec: &Value) -> Value {
     let mut spec = spec.clone();
@@ -194,4 +243,57 @@ fn with_claim_volumes(spec: &Value) -> Value {
         });
     });
     spec
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(errors: &[FieldError]) -> Vec<String> {
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn updates_roll_or_wait_for_deletion() {
+        let of = |strategy: Value| {
+            let mut errors = Vec::new();
+            update_strategy(&strategy, &Path::new("u"), &mut errors);
+            said(&errors)
+        };
+        assert_eq!(
+            of(json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 1}})),
+            Vec::<String>::new()
+        );
+        assert_eq!(of(json!({})), ["u: Required value"]);
+        assert_eq!(
+            of(json!({"type": "Never"})),
+            ["u: Invalid value: {\"type\":\"Never\"}: must be 'RollingUpdate' or 'OnDelete'"]
+        );
+        assert_eq!(
+            of(json!({"type": "OnDelete", "rollingUpdate": {}})),
+            ["u.rollingUpdate: Invalid value: {}: only allowed for updateStrategy 'RollingUpdate'"]
+        );
+        assert_eq!(
+            of(json!({"type": "RollingUpdate", "rollingUpdate": {"partition": -1, "maxUnavailable": "0%"}})),
+            [
+                "u.rollingUpdate.partition: Invalid value: -1: must be greater than or equal to 0",
+                "u.rollingUpdate.maxUnavailable: Invalid value: \"0%\": cannot be 0",
+            ]
+        );
+    }
+
+    #[test]
+    fn counters_of_a_status_agree() {
+        assert_eq!(
+            said(&status(
+                &json!({"replicas": 1, "readyReplicas": 1, "availableReplicas": 2}),
+                &json!({"collisionCount": 1})
+            )),
+            [
+                "status.availableReplicas: Invalid value: 2: cannot be greater than status.replicas",
+                "status.availableReplicas: Invalid value: 2: cannot be greater than status.readyReplicas",
+                "status.collisionCount: Invalid value: 0: cannot be decremented",
+            ]
+        );
+    }
 }

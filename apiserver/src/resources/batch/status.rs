@@ -244,11 +244,10 @@ fn indexes(now: &Status<'_>, before: &Status<'_>, path: &Path, errors: &mut Vec<
     }
     if (completed_changed || failed_changed)
         && let (Some(Ok(completed)), Some(Ok(of_failed))) = (parsed(completed), parsed(failed))
+        && let Some(index) = first_overlap(&completed, &of_failed)
     {
-        if let Some(index) = first_overlap(&completed, &of_failed) {
-            let detail = format!("failedIndexes and completedIndexes overlap at index: {index}");
-            refuse("failedIndexes", failed, detail);
-        }
+        let detail = format!("failedIndexes and completedIndexes overlap at index: {index}");
+        refuse("failedIndexes", failed, detail);
     }
 }
 

@@ -21,11 +21,6 @@ pub(super) fn prepare(object: &mut Value, context: &Context<'_>) {
     }
 }
 
-/// Checks an update of an `APIService`.
-pub(super) fn update(new: &Value, _old: &Value) -> Vec<FieldError> {
-    api_service(new)
-}
-
 /// Checks the status of an `APIService`.
 pub(super) fn status(new: &Value, _old: &Value) -> Vec<FieldError> {
     let (path, mut errors) = (Path::new("status").child("conditions"), Vec::new());

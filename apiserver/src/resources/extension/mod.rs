@@ -3,8 +3,10 @@
 //! They are stored and served; what acts on them stands in the README's list.
 
 mod aggregation;
+mod bindings;
 mod definition;
 mod flow;
+mod levels;
 mod matching;
 mod policies;
 mod storage;
@@ -206,13 +208,13 @@ pub(super) const VALIDATING_POLICY_BINDINGS: Columns = Columns {
         };
         vec![json!(text(spec, "policyName")), json!(shown)]
     },
-    default: policies::default_binding,
-    validate: policies::validating_binding,
+    default: bindings::default_binding,
+    validate: bindings::validating,
     ..PLAIN
 };
 
 pub(super) const MUTATING_POLICY_BINDINGS: Columns = Columns {
-    validate: policies::mutating_binding,
+    validate: bindings::mutating,
     ..VALIDATING_POLICY_BINDINGS
 };
 
@@ -364,8 +366,8 @@ pub(super) const PRIORITY_LEVELS: Columns = Columns {
             json!(shares.map_or("<none>".to_owned(), |n| n.to_string())),
         ]
     },
-    default: flow::default_priority_level,
-    validate: flow::priority_level,
+    default: levels::default,
+    validate: levels::validate,
     status_update: Some(flow::status),
     ..PLAIN
 };
@@ -397,7 +399,6 @@ pub(super) const API_SERVICES: Columns = Columns {
     create: aggregation::prepare,
     generation: false,
     validate: aggregation::api_service,
-    update: Some(aggregation::update),
     status_update: Some(aggregation::status),
     ..PLAIN
 };

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use timonel_api::{FieldError, Path};
 
 use super::super::cells::{age, name};
-use super::super::common::{any_of, reference};
+use super::super::common::{any_of, not_negative, reference};
 use super::super::strategy::{Column, Strategy};
 use super::super::value::{at, default, default_text, ensure, has, int, list, set, text, within};
 use super::metrics;
@@ -120,6 +120,13 @@ impl Strategy for HorizontalPodAutoscalers {
                 rules(at(behavior, direction), &path.child(direction), &mut errors);
             }
         }
+        errors
+    }
+
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        let mut errors = Vec::new();
+        let fields = ["currentReplicas", "desiredReplicas"];
+        not_negative(at(new, "status"), &fields, &Path::new("status"), &mut errors);
         errors
     }
 

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use timonel_api::{FieldError, Path};
 
 use super::super::cells::{age, name};
-use super::super::common::{OVER_HUNDRED, any_of, int_or_percent, label_selector, over_hundred_percent};
+use super::super::common::{OVER_HUNDRED, any_of, int_or_percent, label_selector, not_negative, over_hundred_percent};
+use super::super::conditions::conditions;
 use super::super::strategy::{Column, Strategy};
 use super::super::value::{at, has, int};
 
@@ -29,6 +30,14 @@ impl Strategy for PodDisruptionBudgets {
         label_selector(at(spec, "selector"), &path.child("selector"), &mut errors);
         let policies = ["IfHealthyBudget", "AlwaysAllow"];
         any_of(spec, "unhealthyPodEvictionPolicy", &policies, &path, &mut errors);
+        errors
+    }
+
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        let (path, status, mut errors) = (Path::new("status"), at(new, "status"), Vec::new());
+        conditions(status, &path, &mut errors);
+        let fields = ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"];
+        not_negative(status, &fields, &path, &mut errors);
         errors
     }
 

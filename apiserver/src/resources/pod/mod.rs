@@ -4,6 +4,7 @@ mod affinity;
 mod columns;
 mod containers;
 mod defaults;
+mod overlaps;
 mod sysctls;
 mod template;
 mod update;

@@ -39,6 +39,7 @@ pub(crate) fn template(template: &Value, path: &Path) -> Vec<String> {
     }
     annotations(metadata, &at_metadata, &mut warnings);
     volumes(spec, &at_spec.child("volumes"), &mut warnings);
+    super::overlaps::overlaps(spec, &mut warnings);
     token_paths(spec, &at_spec.child("volumes"), &mut warnings);
     repeated(spec, "hostAliases", "ip", &at_spec, &mut warnings);
     repeated(spec, "imagePullSecrets", "name", &at_spec, &mut warnings);
@@ -148,7 +149,7 @@ fn annotations(metadata: &Value, path: &Path, warnings: &mut Vec<String>) {
 /// Volume types that nothing serves any more.
 const GONE: [(&str, &str); 9] = [
     ("photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
-    ("gitRepo", "deprecated in v1.11"),
+    ("gitRepo", "deprecated in v1.11, and disabled by default in v1.33+"),
     ("scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
     ("flocker", "deprecated in v1.22, non-functional in v1.25+"),
     ("storageos", "deprecated in v1.22, non-functional in v1.25+"),
@@ -406,7 +407,7 @@ mod tests {
                 "spec.topologySpreadConstraints[0].topologyKey: failure-domain.beta.kubernetes.io/zone is deprecated since v1.17; use \"topology.kubernetes.io/zone\" instead",
                 "spec.topologySpreadConstraints[0].labelSelector: a null labelSelector results in matching no pod",
                 "metadata.annotations[scheduler.alpha.kubernetes.io/critical-pod]: non-functional in v1.16+; use the \"priorityClassName\" field instead",
-                "spec.volumes[0].gitRepo: deprecated in v1.11",
+                "spec.volumes[0].gitRepo: deprecated in v1.11, and disabled by default in v1.33+",
                 "spec.hostAliases[1].ip: duplicate ip \"010.0.0.1\"",
                 "spec.imagePullSecrets[0].name: invalid empty name \"\"",
                 &format!("spec.hostAliases[0].ip: {odd_ip}"),

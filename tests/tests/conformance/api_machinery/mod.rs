@@ -2,6 +2,7 @@
 
 mod admission_registration;
 mod chunking;
+mod definitions;
 mod discovery;
 mod field_validation;
 mod flow_control;
