@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use timonel_apiserver::Config;
 use timonel_apiserver::audit::{AuditConfig, LogConfig, Policy};
-use timonel_apiserver::authn::{OidcConfig, StaticTokens};
+use timonel_apiserver::authn::{KeyFile, OidcConfig, StaticTokens};
 
 /// Who is let in, and what is logged.
 #[derive(Debug, Args)]
@@ -32,6 +32,13 @@ pub struct ServiceAccountArgs {
     /// The `iss` of service-account tokens; `https://kubernetes.default.svc.` and the cluster's domain by default.
     #[arg(long)]
     pub service_account_issuer: Option<String>,
+    /// Files of public or private keys that tokens may be signed with, RSA or ECDSA; may be repeated. The key that signs need not be among
+    /// them. A key that no longer signs stays here until its tokens have expired.
+    #[arg(long)]
+    pub service_account_key_file: Vec<PathBuf>,
+    /// The private key that signs tokens; the one in the data directory by default.
+    #[arg(long)]
+    pub service_account_signing_key_file: Option<PathBuf>,
     /// Where others fetch the keys that verify them; this server's `/openid/v1/jwks` by default.
     #[arg(long)]
     pub service_account_jwks_uri: Option<String>,
@@ -84,6 +91,12 @@ pub struct AuditArgs {
     /// Where it is logged; `-` for standard output.
     #[arg(long)]
     pub audit_log_path: Option<PathBuf>,
+    /// How an event is written; upstream's `legacy` is not offered.
+    #[arg(long, default_value = "json", value_parser = ["json"])]
+    pub audit_log_format: String,
+    /// How events get to the log: requests never wait for it. Upstream's `blocking` and `blocking-strict` are not offered.
+    #[arg(long, default_value = "batch", value_parser = ["batch"])]
+    pub audit_log_mode: String,
     /// A log that would grow larger than so many megabytes is put aside.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub audit_log_maxsize: u64,
@@ -113,6 +126,18 @@ impl AccessArgs {
         authn.api_audiences.clone_from(&accounts.api_audiences);
         if authn.api_audiences.is_empty() {
             authn.api_audiences.push(authn.issuer.clone());
+        }
+        let key = |path: &PathBuf, flag: &str| -> anyhow::Result<KeyFile> {
+            Ok(KeyFile {
+                file: path.display().to_string(),
+                text: text(path, flag)?,
+            })
+        };
+        if let Some(path) = &accounts.service_account_signing_key_file {
+            authn.signing_key = Some(key(path, "service-account-signing-key-file")?);
+        }
+        for path in &accounts.service_account_key_file {
+            authn.verifying_keys.push(key(path, "service-account-key-file")?);
         }
         authn.max_token_seconds = accounts.service_account_max_token_expiration_seconds;
         if let Some(path) = &self.token_auth_file {
@@ -193,6 +218,10 @@ mod tests {
         Command::command().debug_assert();
         assert!(access(&["--audit-policy-file", "p"]).is_err(), "where to?");
         assert!(access(&["--audit-log-maxsize", "0"]).is_err());
+        assert!(access(&["--audit-log-format=json", "--audit-log-mode=batch"]).is_ok());
+        assert!(access(&["--audit-log-mode=blocking"]).is_err());
+        let keys = access(&["--service-account-key-file=a", "--service-account-key-file=b"]).unwrap();
+        assert_eq!(keys.service_accounts.service_account_key_file.len(), 2);
         let args = access(&[
             "--oidc-issuer-url=https://i",
             "--oidc-client-id=c",

@@ -107,8 +107,8 @@ pub struct ApiserverArgs {
 /// What the API server takes on at a time, and how long it lets itself be kept waiting.
 #[derive(Debug, Args)]
 pub struct LimitArgs {
-    /// Requests that only read, served at a time; 0 is no limit. Watches, logs and tunnels do not count, and members of
-    /// system:masters are always served.
+    /// Requests that only read, served at a time; 0 is no limit. Watches, logs and tunnels do not count, members of system:masters are
+    /// always served, and a fifth as many places are kept for nodes and the control plane.
     #[arg(long, default_value_t = 400)]
     pub max_requests_inflight: usize,
     /// Requests that change something, served at a time; 0 is no limit.
@@ -117,6 +117,9 @@ pub struct LimitArgs {
     /// How long a request may take that is no watch and no stream: `60s`, `1m30s`.
     #[arg(long, default_value = "1m", value_parser = timonel_apiserver::http::parse_duration)]
     pub request_timeout: Duration,
+    /// How long a client may leave unread what is sent to it, a watch's events too, until it is left; a second at least: `30s`, `1m`.
+    #[arg(long, default_value = "1m", value_parser = timonel_apiserver::http::parse_duration)]
+    pub stall_timeout: Duration,
     /// Requests at a time on one HTTP/2 connection; 0 takes the default of 100.
     #[arg(long, default_value_t = 0)]
     pub http2_max_streams_per_connection: u32,

@@ -49,6 +49,7 @@ fn limit(config: &mut Config, args: &LimitArgs) {
     }
     let files = process::raise_open_files().saturating_sub(OTHER_FILES).max(OTHER_FILES);
     let possible = usize::try_from(files).unwrap_or(usize::MAX);
+    limits.stall = args.stall_timeout.max(Duration::from_secs(1));
     limits.connections = args.max_connections.unwrap_or(limits.connections.min(possible));
 }
 

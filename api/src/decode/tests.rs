@@ -524,6 +524,7 @@ fn yaml_is_written_as_kubectl_writes_it() {
     assert_eq!(yaml_value(&to_yaml(&value)), value);
     assert_eq!(to_yaml(&json!({})), "{}\n");
     assert_eq!(to_yaml(&json!(null)), "null\n");
+    assert_eq!(yaml_value(&to_yaml(&json!("1\n---"))), json!("1\n---"));
 }
 
 #[test]

@@ -20,7 +20,8 @@ pub fn to_yaml(value: &Value) -> String {
         Value::Object(map) if !map.is_empty() => block(&mut out, value, 0, false),
         Value::Array(items) if !items.is_empty() => block(&mut out, value, 0, false),
         other => {
-            scalar(&mut out, other, 0);
+            // Indented, so that no line of a text is taken for the end of the document.
+            scalar(&mut out, other, 2);
             out.push('\n');
         }
     }

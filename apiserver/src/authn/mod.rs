@@ -16,6 +16,7 @@ mod bootstrap;
 pub mod impersonation;
 mod oidc;
 mod reviews;
+mod signing;
 mod static_tokens;
 mod tokens;
 mod x509;
@@ -38,9 +39,29 @@ use crate::reader::ObjectReader;
 
 const AUTHENTICATED: &str = "system:authenticated";
 
+/// A file of PEM, read.
+#[derive(Clone)]
+pub struct KeyFile {
+    /// Its name, for who must be told that it is damaged.
+    pub file: String,
+    /// What is in it.
+    pub text: String,
+}
+
+impl std::fmt::Debug for KeyFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not what is in it.
+        write!(f, "{:?}", self.file)
+    }
+}
+
 /// How tokens are issued and accepted.
 #[derive(Clone, Debug)]
 pub struct AuthnConfig {
+    /// Signs service-account tokens: RSA, P-256 or P-384; the cluster's own key by default.
+    pub signing_key: Option<KeyFile>,
+    /// Further keys, public or private, that tokens may be signed with: those of before, or those to come.
+    pub verifying_keys: Vec<KeyFile>,
     /// The `iss` of service-account tokens: `https://kubernetes.default.svc.cluster.local`.
     pub issuer: String,
     /// The audiences that this API server answers to; a token that names none of them is refused. The issuer by default.
@@ -72,6 +93,8 @@ impl Default for AuthnConfig {
     fn default() -> Self {
         let issuer = "https://kubernetes.default.svc.cluster.local".to_owned();
         Self {
+            signing_key: None,
+            verifying_keys: Vec::new(),
             api_audiences: vec![issuer.clone()],
             jwks_uri: format!("{issuer}/openid/v1/jwks"),
             issuer,
@@ -114,7 +137,7 @@ impl Authenticator {
         Ok(Self {
             oidc: config.oidc.clone().map(oidc::Oidc::new).transpose()?,
             x509: x509::X509::new(pki.client_verifier()?),
-            tokens: tokens::Tokens::new(pki.service_account_key())?,
+            tokens: tokens::Tokens::new(pki.service_account_key(), &config)?,
             config,
             reader,
             clock,

@@ -61,6 +61,23 @@ impl World {
         }
     }
 
+    /// The same server started again with other keys.
+    fn restarted(&mut self, signing: Option<&str>, verifying: &[&str]) -> Result<(), String> {
+        let file = |text: &&str| KeyFile {
+            file: "given.pem".to_owned(),
+            text: (*text).to_owned(),
+        };
+        let config = AuthnConfig {
+            signing_key: signing.as_ref().map(file),
+            verifying_keys: verifying.iter().map(file).collect(),
+            ..AuthnConfig::default()
+        };
+        let reader = Arc::clone(&self.reader) as Arc<dyn ObjectReader>;
+        self.authenticator = Authenticator::new(config, &self.pki, reader, self.port(), Arc::clone(&self.rng))
+            .map_err(|error| timonel_client::chain(&error))?;
+        Ok(())
+    }
+
     fn pass(&self, seconds: i64) {
         *self.clock.0.lock().unwrap() += SignedDuration::from_secs(seconds);
     }
@@ -76,7 +93,7 @@ impl World {
     }
 
     fn issue(&self, spec: Value) -> Result<String, ApiError> {
-        let answer = self.authenticator.token_request("demo", "bot", json!({"spec": spec}))?;
+        let (answer, _) = self.authenticator.token_request("demo", "bot", json!({"spec": spec}))?;
         Ok(answer["status"]["token"].as_str().unwrap().to_owned())
     }
 }
@@ -229,7 +246,7 @@ fn token_requests_are_checked_as_upstream_does() {
         world
             .authenticator
             .token_request("demo", "bot", json!({"spec": {"expirationSeconds": 4_000_000_000_i64}}));
-    assert_eq!(long.unwrap()["spec"]["expirationSeconds"], 365 * 24 * 3600);
+    assert_eq!(long.unwrap().0["spec"]["expirationSeconds"], 365 * 24 * 3600);
 }
 
 fn bootstrap_secret(changes: Value) -> Value {
@@ -319,6 +336,80 @@ fn the_published_key_verifies_the_tokens() {
         world.authenticator.openid_configuration()["id_token_signing_alg_values_supported"],
         json!(["ES256"])
     );
+}
+
+#[tokio::test]
+async fn keys_are_changed_while_the_tokens_of_the_old_ones_live() {
+    let mut world = World::new();
+    let own = world.pki.service_account_key().to_owned();
+    let pair = |algorithm| rcgen::KeyPair::generate_for(algorithm).unwrap();
+    let p384 = pair(&rcgen::PKCS_ECDSA_P384_SHA384);
+    let rsa = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
+    let algorithm = |token: &str| jsonwebtoken::decode_header(token).unwrap().alg;
+    let count = |world: &World| world.authenticator.jwks()["keys"].as_array().unwrap().len();
+    let first = world.issue(json!({})).unwrap();
+    assert_eq!(count(&world), 1);
+
+    // The new key is known before it signs.
+    world.restarted(None, &[&p384.public_key_pem()]).unwrap();
+    assert_eq!(
+        algorithm(&world.issue(json!({})).unwrap()),
+        jsonwebtoken::Algorithm::ES256
+    );
+    assert_eq!(count(&world), 2);
+    // It signs, and the old one is still known, as a private key that stands twice.
+    world.restarted(Some(&p384.serialize_pem()), &[&own, &own]).unwrap();
+    let second = world.issue(json!({})).unwrap();
+    assert_eq!(algorithm(&second), jsonwebtoken::Algorithm::ES384);
+    assert!(world.with_token(&first).await.is_ok() && world.with_token(&second).await.is_ok());
+    assert_eq!(count(&world), 2);
+    // Two in one file.
+    let both = format!("{own}{}", p384.public_key_pem());
+    world.restarted(Some(&rsa.serialize_pem()), &[&both]).unwrap();
+    let third = world.issue(json!({})).unwrap();
+    assert_eq!(algorithm(&third), jsonwebtoken::Algorithm::RS256);
+    for token in [&first, &second, &third] {
+        assert!(world.with_token(token).await.is_ok());
+    }
+    let published = world.authenticator.openid_configuration();
+    assert_eq!(
+        published["id_token_signing_alg_values_supported"],
+        json!(["ES256", "ES384", "RS256"])
+    );
+    let keys: jsonwebtoken::jwk::JwkSet = serde_json::from_value(world.authenticator.jwks()).unwrap();
+    for token in [first.as_str(), &second, &third] {
+        let header = jsonwebtoken::decode_header(token).unwrap();
+        let key = jsonwebtoken::DecodingKey::from_jwk(keys.find(&header.kid.unwrap()).unwrap()).unwrap();
+        let mut rules = jsonwebtoken::Validation::new(header.alg);
+        (rules.validate_exp, rules.validate_aud) = (false, false);
+        assert!(jsonwebtoken::decode::<Value>(token, &key, &rules).is_ok());
+    }
+    // The old one is withdrawn.
+    world
+        .restarted(Some(&rsa.serialize_pem()), &[&p384.public_key_pem()])
+        .unwrap();
+    assert_eq!(world.with_token(&first).await, Err(ApiError::Unauthorized));
+    assert!(world.with_token(&second).await.is_ok());
+}
+
+#[test]
+fn a_key_file_that_holds_no_key_is_named() {
+    let mut world = World::new();
+    let refused = world.restarted(None, &["nothing"]).unwrap_err();
+    assert!(
+        refused.contains("given.pem") && refused.contains("no RSA or ECDSA key"),
+        "{refused}"
+    );
+    let public = rcgen::KeyPair::generate().unwrap().public_key_pem();
+    let refused = world.restarted(Some(&public), &[]).unwrap_err();
+    assert!(
+        refused.contains("given.pem") && refused.contains("no private key"),
+        "{refused}"
+    );
+    let edwards = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519)
+        .unwrap()
+        .serialize_pem();
+    assert!(world.restarted(Some(&edwards), &[]).is_err());
 }
 
 #[test]

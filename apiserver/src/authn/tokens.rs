@@ -1,19 +1,17 @@
-//! Service-account tokens: JWTs signed with ES256, bound to the account and, where asked for, to a pod, a secret or a node
+//! Service-account tokens: JWTs bound to the account and, where asked for, to a pod, a secret or a node
 //! (<https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/>).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use rcgen::PublicKeyData;
+use jsonwebtoken::{Header, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::Authenticator;
+use super::signing::{Signing, Verifying};
+use super::{Authenticator, AuthnConfig};
 use crate::error::ApiError;
 use crate::identity::UserInfo;
 use crate::pki::PkiError;
@@ -100,40 +98,50 @@ pub(super) struct Claims {
 
 /// Signs and verifies.
 pub(super) struct Tokens {
-    signing: EncodingKey,
-    verifying: DecodingKey,
-    key_id: String,
-    jwk: Value,
+    signing: Signing,
+    /// Beside the one that signs.
+    verifying: Vec<Verifying>,
     known: RwLock<HashMap<[u8; 32], Arc<Claims>>>,
 }
 
 impl Tokens {
-    pub(super) fn new(key_pem: &str) -> Result<Self, PkiError> {
-        let damaged = |reason: String| PkiError::Damaged {
-            file: "pki/sa.key".to_owned(),
+    /// Takes what is configured; without, the cluster's own key signs.
+    pub(super) fn new(cluster: &str, config: &AuthnConfig) -> Result<Self, PkiError> {
+        let damaged = |file: &str, reason: String| PkiError::Damaged {
+            file: file.to_owned(),
             reason,
         };
-        let key = rcgen::KeyPair::from_pem(key_pem).map_err(|error| damaged(error.to_string()))?;
-        let key_id = URL_SAFE_NO_PAD.encode(Sha256::digest(key.subject_public_key_info()));
-        // An uncompressed point: 4, x, y.
-        let (Some(x), Some(y)) = (key.public_key_raw().get(1..33), key.public_key_raw().get(33..65)) else {
-            return Err(damaged("it is no P-256 key".to_owned()));
+        let (file, text) = match &config.signing_key {
+            Some(given) => (given.file.as_str(), given.text.as_str()),
+            None => ("pki/sa.key", cluster),
         };
-        let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
+        let signing = Signing::read(text).map_err(|reason| damaged(file, reason))?;
+        let mut verifying: Vec<Verifying> = Vec::new();
+        for given in &config.verifying_keys {
+            let keys = Verifying::all(&given.text).map_err(|reason| damaged(&given.file, reason))?;
+            for key in keys {
+                if key.id != signing.public.id && verifying.iter().all(|known| known.id != key.id) {
+                    verifying.push(key);
+                }
+            }
+        }
         Ok(Self {
-            signing: EncodingKey::from_ec_pem(key_pem.as_bytes()).map_err(|error| damaged(error.to_string()))?,
-            verifying: DecodingKey::from_ec_components(&x, &y).map_err(|error| damaged(error.to_string()))?,
-            jwk: json!({"use": "sig", "kty": "EC", "kid": key_id, "crv": "P-256", "alg": "ES256", "x": x, "y": y}),
-            key_id,
+            signing,
+            verifying,
             known: RwLock::default(),
         })
     }
 
+    /// Every key that a token may be signed with.
+    fn keys(&self) -> impl Iterator<Item = &Verifying> {
+        std::iter::once(&self.signing.public).chain(&self.verifying)
+    }
+
     fn sign(&self, claims: &Claims) -> Result<String, ApiError> {
-        let mut header = Header::new(Algorithm::ES256);
+        let mut header = Header::new(self.signing.public.algorithm);
         header.typ = None;
-        header.kid = Some(self.key_id.clone());
-        jsonwebtoken::encode(&header, claims, &self.signing)
+        header.kid = Some(self.signing.public.id.clone());
+        jsonwebtoken::encode(&header, claims, &self.signing.key)
             .map_err(|error| ApiError::internal(format!("failed to create token: {error}")))
     }
 
@@ -160,15 +168,31 @@ impl Tokens {
             return Ok(Arc::clone(claims));
         }
         drop(known);
-        let mut rules = Validation::new(Algorithm::ES256);
-        // Time, audience and issuer are checked by us, against the clock port.
-        rules.validate_exp = false;
-        rules.validate_nbf = false;
-        rules.validate_aud = false;
-        rules.required_spec_claims.clear();
-        let decoded = jsonwebtoken::decode::<Claims>(token, &self.verifying, &rules)
-            .map_err(|error| TokenError::Malformed(error.to_string()))?;
-        let claims = Arc::new(decoded.claims);
+        let malformed = |error: jsonwebtoken::errors::Error| TokenError::Malformed(error.to_string());
+        let header = jsonwebtoken::decode_header(token).map_err(malformed)?;
+        let fits = |key: &&Verifying| key.algorithm == header.alg;
+        let named = |key: &Verifying| header.kid.as_ref() == Some(&key.id);
+        // The key that the token names, else whichever fits.
+        let one = self.keys().filter(fits).find(|key| named(key));
+        let others = self.keys().filter(fits).filter(|_| one.is_none());
+        let mut failed = TokenError::Malformed("no key of this server signs so".to_owned());
+        let mut verified = None;
+        for key in one.into_iter().chain(others) {
+            let mut rules = Validation::new(key.algorithm);
+            // Time, audience and issuer are checked by us, against the clock port.
+            rules.validate_exp = false;
+            rules.validate_nbf = false;
+            rules.validate_aud = false;
+            rules.required_spec_claims.clear();
+            match jsonwebtoken::decode::<Claims>(token, &key.key, &rules) {
+                Ok(decoded) => {
+                    verified = Some(decoded.claims);
+                    break;
+                }
+                Err(error) => failed = malformed(error),
+            }
+        }
+        let claims = Arc::new(verified.ok_or(failed)?);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= KEPT {
             known.clear();
@@ -252,8 +276,8 @@ pub(super) fn live_user(reader: &dyn ObjectReader, claims: &Claims, now: Timesta
 }
 
 impl Authenticator {
-    /// Answers a TokenRequest (`serviceaccounts/token`): returns the object with its status.
-    pub fn token_request(&self, namespace: &str, name: &str, mut request: Value) -> Result<Value, ApiError> {
+    /// Answers a TokenRequest (`serviceaccounts/token`): returns the object with its status, and the token's id.
+    pub fn token_request(&self, namespace: &str, name: &str, mut request: Value) -> Result<(Value, String), ApiError> {
         const GROUP: &str = "authentication.k8s.io";
         let account = self
             .reader
@@ -323,7 +347,7 @@ impl Authenticator {
         request["metadata"]["name"] = name.into();
         request["metadata"]["namespace"] = namespace.into();
         request["status"] = json!({"token": self.tokens.sign(&claims)?, "expirationTimestamp": expiration.to_string()});
-        Ok(request)
+        Ok((request, claims.jti))
     }
 
     fn bind(&self, reference: &Value, private: &mut Private) -> Result<(), ApiError> {
@@ -384,17 +408,19 @@ impl Authenticator {
 
     /// The body of `/openid/v1/jwks` (`application/jwk-set+json`).
     pub fn jwks(&self) -> Value {
-        json!({"keys": [self.tokens.jwk]})
+        let keys: Vec<&Value> = self.tokens.keys().map(|key| &key.jwk).collect();
+        json!({"keys": keys})
     }
 
     /// The body of `/.well-known/openid-configuration` (`application/json`).
     pub fn openid_configuration(&self) -> Value {
+        let algorithms: BTreeSet<&str> = self.tokens.keys().filter_map(|key| key.jwk["alg"].as_str()).collect();
         json!({
             "issuer": self.config.issuer,
             "jwks_uri": self.config.jwks_uri,
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": ["ES256"],
+            "id_token_signing_alg_values_supported": algorithms,
         })
     }
 }

@@ -19,6 +19,11 @@ pub(super) const URL_BYTES: usize = 64 << 10;
 
 /// The group whose members are always answered.
 const PRIVILEGED: &str = "system:masters";
+/// Whom the cluster cannot do without: nodes that go unheard are taken for dead. Upstream gives them priority levels of their own.
+const NEEDED_GROUPS: [&str; 2] = ["system:nodes", "system:serviceaccounts:kube-system"];
+const NEEDED_USERS: [&str; 2] = ["system:kube-controller-manager", "system:kube-scheduler"];
+/// Beside the places that are free for all, one in so many is kept for those.
+const KEPT_FOR_NEEDED: usize = 5;
 
 /// What the server lets itself in for. Requests have their own limits: `body_limit`, `request_timeout`.
 #[derive(Clone, Debug)]
@@ -67,6 +72,8 @@ pub(crate) struct InFlight {
 #[derive(Debug)]
 struct Lane {
     free: Option<Arc<Semaphore>>,
+    /// Places that only those may take whom the cluster cannot do without, when nothing else is free.
+    kept: Arc<Semaphore>,
 }
 
 impl Lane {
@@ -74,6 +81,7 @@ impl Lane {
         let limit = limit.min(Semaphore::MAX_PERMITS);
         Self {
             free: (limit > 0).then(|| Arc::new(Semaphore::new(limit))),
+            kept: Arc::new(Semaphore::new(limit.div_ceil(KEPT_FOR_NEEDED))),
         }
     }
 }
@@ -103,9 +111,14 @@ impl InFlight {
         match free.clone().try_acquire_owned() {
             Ok(permit) => Ok(Some(permit)),
             Err(_) if user.is_in(PRIVILEGED) => Ok(None),
+            Err(_) if is_needed(user) => lane.kept.clone().try_acquire_owned().map(Some).map_err(|_| Full),
             Err(_) => Err(Full),
         }
     }
+}
+
+fn is_needed(user: &UserInfo) -> bool {
+    NEEDED_USERS.contains(&user.username.as_str()) || NEEDED_GROUPS.iter().any(|group| user.is_in(group))
 }
 
 /// How an answer goes out, for whoever sends it: an extension of the response.
@@ -160,6 +173,28 @@ mod tests {
         }
         drop((held, other));
         assert!(inflight.admit(&list, &user).is_ok());
+    }
+
+    #[test]
+    fn nodes_have_places_that_a_storm_cannot_take() {
+        let limits = Limits {
+            mutating_requests_in_flight: 10,
+            ..Limits::default()
+        };
+        let inflight = InFlight::new(&limits);
+        let storm = UserInfo::new("mallory", &[]);
+        let node = UserInfo::new("system:node:n1", &["system:nodes"]);
+        let status = info(Method::PATCH, "/api/v1/nodes/n1/status");
+        let taken: Vec<_> = (0..10).map(|_| inflight.admit(&status, &storm)).collect();
+        assert!(taken.iter().all(Result::is_ok) && inflight.admit(&status, &storm).is_err());
+        let kept: Vec<_> = (0..2).map(|_| inflight.admit(&status, &node)).collect();
+        assert!(kept.iter().all(Result::is_ok));
+        assert!(inflight.admit(&status, &node).is_err(), "their places are bounded, too");
+        drop(kept);
+        assert!(inflight.admit(&status, &storm).is_err() && inflight.admit(&status, &node).is_ok());
+        for user in ["system:kube-controller-manager", "system:kube-scheduler"] {
+            assert!(inflight.admit(&status, &UserInfo::new(user, &[])).is_ok(), "{user}");
+        }
     }
 
     #[test]

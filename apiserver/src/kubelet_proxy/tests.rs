@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 use timonel_client::{Clock, OsRng, SystemClock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use super::*;
+use crate::audit::until_end;
 use crate::authz::fake::FakeReader;
 use crate::pki::PkiConfig;
 
@@ -260,6 +262,17 @@ struct World {
     kubelet: FakeKubelet,
     proxy: Arc<KubeletProxy>,
     authorizer: Arc<Authorizer>,
+    /// How many answers of its front have ended.
+    ended: watch::Sender<usize>,
+}
+
+/// Goes along with an answer, as the audit's record does.
+struct Ends(watch::Sender<usize>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.send_modify(|ended| *ended += 1);
+    }
 }
 
 async fn world(kubelet_pki: Option<&Pki>) -> World {
@@ -280,6 +293,7 @@ async fn world(kubelet_pki: Option<&Pki>) -> World {
         kubelet,
         proxy: Arc::new(KubeletProxy::new(&pki, Arc::clone(&reader), rng).unwrap()),
         authorizer: Arc::new(Authorizer::new(reader)),
+        ended: watch::Sender::default(),
     }
 }
 
@@ -345,12 +359,15 @@ async fn front(world: &World, user: UserInfo) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let (proxy, authorizer) = (Arc::clone(&world.proxy), Arc::clone(&world.authorizer));
+    let ended = world.ended.clone();
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             let (proxy, authorizer, user) = (Arc::clone(&proxy), Arc::clone(&authorizer), user.clone());
+            let ended = ended.clone();
             let service = service_fn(move |request: Request<Incoming>| {
                 let (proxy, authorizer, user) = (Arc::clone(&proxy), Arc::clone(&authorizer), user.clone());
+                let ended = ended.clone();
                 async move {
                     let (parts, body) = request.into_parts();
                     let node = parts.uri.path().contains("/nodes/");
@@ -365,6 +382,7 @@ async fn front(world: &World, user: UserInfo) -> u16 {
                         call(&user, "exec")
                     };
                     let answer = proxy.serve(&call, &authorizer, parts, body).await;
+                    let answer = answer.map(|answer| until_end(answer, Ends(ended)));
                     Ok::<_, Infallible>(answer.unwrap_or_else(|error| {
                         let text = Bytes::from(error.to_string());
                         let mut response =
@@ -410,6 +428,29 @@ async fn an_exec_becomes_a_pipe_and_the_callers_credentials_stay_here() {
     assert_eq!(seen[0].0, "/exec/demo/web/c?output=1&error=1&command=rev");
     assert!(!seen[0].1.contains_key("authorization"));
     assert_eq!(seen[0].1["sec-websocket-protocol"], "v5.channel.k8s.io");
+}
+
+#[tokio::test]
+async fn an_exec_lasts_until_its_pipe_is_closed_and_not_until_its_answer_is_sent() {
+    let world = world(None).await;
+    let port = front(&world, user()).await;
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    stream.write_all(UPGRADE.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    assert_eq!(*world.ended.borrow(), 0);
+    stream.write_all(b"hello").await.unwrap();
+    let mut said = Vec::new();
+    stream.read_to_end(&mut said).await.unwrap();
+    assert_eq!(said, b"olleh");
+    drop(stream);
+    let mut ended = world.ended.subscribe();
+    tokio::time::timeout(std::time::Duration::from_secs(30), ended.wait_for(|ended| *ended == 1))
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test]

@@ -73,9 +73,10 @@ pub(crate) async fn create(
         "eviction" => eviction::evict(registry, target, &value, options, caller).await,
         "token" => {
             registry.current(target)?;
-            authenticator
-                .token_request(&target.namespace, &target.name, value)
-                .map(Answer::Value)
+            let (answer, id) = authenticator.token_request(&target.namespace, &target.name, value)?;
+            let key = "authentication.kubernetes.io/issued-credential-id";
+            caller.notes.annotate(key, format!("JTI={id}"));
+            Ok(Answer::Value(answer))
         }
         other => Err(ApiError::not_implemented(format!(
             "{}/{other}",

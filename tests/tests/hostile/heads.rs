@@ -14,7 +14,7 @@ fn continued(name: &'static str, token: &str) -> Row {
     query(name, &format!("limit=1&continue={token}"))
 }
 
-fn forged(rv: Value, start: &str) -> String {
+pub(crate) fn forged(rv: Value, start: &str) -> String {
     URL_SAFE_NO_PAD.encode(json!({"v": "meta.k8s.io/v1", "rv": rv, "start": start}).to_string())
 }
 

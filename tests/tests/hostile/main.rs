@@ -4,6 +4,7 @@
 //! requests.rs, credentials.rs, patches.rs, heads.rs   rows: a request and how it must be answered
 //! connections.rs                      TLS, HTTP/1.1 and HTTP/2 themselves
 //! slow.rs                             who trickles and who is silent, within the server's stated times
+//! watchers.rs                         who watches and never reads, and who asks for the future
 //! floods.rs                           very many at once
 //! ```
 //!
@@ -19,6 +20,7 @@ mod raw;
 mod requests;
 mod server;
 mod slow;
+mod watchers;
 
 use std::time::Duration;
 
@@ -68,6 +70,8 @@ async fn hostile_input_is_refused_in_time_and_leaves_no_trace() {
         assert_eq!(server.dead(), None, "after {}: {wrong:#?}\n{}", row.name, server.log());
     }
     wrong.extend(connections::all(&server).await);
+    // Not beside what comes next: who holds all places of requests that write holds these, too.
+    wrong.extend(watchers::all(server.clone()).await);
     let after_rows = server.resident();
     wrong.extend(floods::all(&server).await);
     wrong.extend(slow.await.expect("the slow ones end"));

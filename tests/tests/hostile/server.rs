@@ -17,8 +17,10 @@ use tokio_rustls::client::TlsStream;
 
 use crate::raw::{self, Row};
 
-/// How long the server waits for a request, as it is told here; its other times are its defaults.
-pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the server waits for a request, as it is told here; more than the three seconds for which it waits for the future.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// And for a client that does not read. Its other times are its defaults.
+pub(crate) const STALL: Duration = Duration::from_secs(10);
 
 /// Who a connection is from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,7 +81,7 @@ impl Server {
             listener.local_addr().expect("bound").port()
         };
         let log = std::fs::File::create(folder.path().join("log")).expect("a log");
-        let timeout = format!("{}s", REQUEST_TIMEOUT.as_secs());
+        let seconds = |time: Duration| format!("{}s", time.as_secs());
         let child = timonel()
             .command(&[
                 "apiserver",
@@ -90,7 +92,9 @@ impl Server {
                 "--secure-port",
                 &port.to_string(),
                 "--request-timeout",
-                &timeout,
+                &seconds(REQUEST_TIMEOUT),
+                "--stall-timeout",
+                &seconds(STALL),
             ])
             .stdout(Stdio::null())
             .stderr(log)

@@ -156,7 +156,14 @@ fn the_audit_log_says_who_did_what() {
     server
         .kubectl
         .run(&["label", "namespace", "strict", &levels[0], &levels[1]]);
-    server.kubectl.run(&["run", "p", "-n", "strict", "--image=image:1"]);
+    // Its own, for nobody knows when the default one is there.
+    server
+        .kubectl
+        .run(&["create", "serviceaccount", "walker", "-n", "strict"]);
+    let account = r#"--overrides={"spec":{"serviceAccountName":"walker"}}"#;
+    server
+        .kubectl
+        .run(&["run", "p", "-n", "strict", "--image=image:1", account]);
     let [impostor, _] = server.with_token("impostor", "nonsense");
     impostor.refused(&["get", "configmaps"], "");
 

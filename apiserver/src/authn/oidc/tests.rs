@@ -125,6 +125,75 @@ async fn tokens_of_the_issuer_are_users_and_others_are_left_to_others() {
     ));
 }
 
+/// A key of any kind that signs ID tokens, as PEM, and how the issuer publishes it.
+fn published(pair: &KeyPair, id: &str) -> Value {
+    let mut jwk = crate::authn::signing::Verifying::all(&pair.public_key_pem()).unwrap()[0]
+        .jwk
+        .clone();
+    // An RSA key may sign with any of the RSA algorithms unless it says which.
+    jwk.as_object_mut().unwrap().remove("alg");
+    jwk["kid"] = json!(id);
+    jwk
+}
+
+#[tokio::test]
+async fn every_algorithm_that_the_flags_name_is_verified_and_no_other() {
+    let issuer = Issuer::start().await;
+    let rsa = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
+    let p256 = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let p384 = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+    let set = [(&rsa, "rsa"), (&p256, "p256"), (&p384, "p384")];
+    issuer
+        .keys
+        .lock()
+        .unwrap()
+        .extend(set.map(|(pair, id)| published(pair, id)));
+    let of_rsa = || EncodingKey::from_rsa_pem(rsa.serialize_pem().as_bytes()).unwrap();
+    let of_curve = |pair: &KeyPair| EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap();
+    let all = [
+        ("RS256", "rsa", of_rsa()),
+        ("RS384", "rsa", of_rsa()),
+        ("RS512", "rsa", of_rsa()),
+        ("PS256", "rsa", of_rsa()),
+        ("PS384", "rsa", of_rsa()),
+        ("PS512", "rsa", of_rsa()),
+        ("ES256", "p256", of_curve(&p256)),
+        ("ES384", "p384", of_curve(&p384)),
+    ];
+    let names: Vec<String> = all.iter().map(|(name, ..)| (*name).to_owned()).collect();
+    let with = |algorithms: Vec<String>| {
+        Oidc::new(OidcConfig {
+            signing_algs: algorithms,
+            ..issuer.config()
+        })
+        .unwrap()
+    };
+    let (every, default) = (with(names.clone()), with(Vec::new()));
+    for (name, id, key) in &all {
+        for kid in [Some((*id).to_owned()), None] {
+            let mut header = Header::new(algorithm(name).unwrap());
+            header.kid = kid;
+            let token = jsonwebtoken::encode(&header, &issuer.claims(), key).unwrap();
+            let user = every.authenticate(&token, now()).await.unwrap().unwrap();
+            assert_eq!(user.username, format!("{}#jane", issuer.url), "{name}");
+            // Without the flag it is RS256 alone.
+            let answer = default.authenticate(&token, now()).await;
+            match *name {
+                "RS256" => assert!(matches!(answer, Ok(Some(_)))),
+                _ => assert_eq!(
+                    answer,
+                    Err(TokenError::Oidc(format!("unexpected signature algorithm {name}")))
+                ),
+            }
+        }
+    }
+    // Signed by the right issuer with the wrong kind of key for its name.
+    let mut crossed = Header::new(Algorithm::ES256);
+    crossed.kid = Some("p384".to_owned());
+    let token = jsonwebtoken::encode(&crossed, &issuer.claims(), &of_curve(&p256)).unwrap();
+    assert!(every.authenticate(&token, now()).await.is_err());
+}
+
 #[tokio::test]
 async fn a_new_key_is_fetched_and_the_issuer_is_not_bothered_by_unknown_ones() {
     let issuer = Issuer::start().await;

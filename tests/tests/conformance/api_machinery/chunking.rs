@@ -104,6 +104,11 @@ fn api_chunking_server_should_support_continue_listing_after_compaction() {
     };
     let inconsistent = token(&expired);
     assert!(!inconsistent.is_empty(), "{expired}");
+    let message = expired["message"].as_str().unwrap_or_default();
+    assert!(
+        message.starts_with("The provided continue parameter is too old to display a consistent list result."),
+        "{expired}"
+    );
     let (rest, _) = follow(&templates, &inconsistent, 9, 17);
     let expected: Vec<String> = (17..MANY).map(|n| format!("template-{n:04}")).collect();
     assert_eq!(rest, expected);
