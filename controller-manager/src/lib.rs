@@ -17,6 +17,7 @@ mod deployment;
 mod disruption;
 mod endpoint_slice;
 mod endpoints;
+mod ephemeral_volume;
 mod garbage_collector;
 mod job;
 mod namespace;
@@ -65,6 +66,7 @@ const CONTROLLERS: &[(&str, Start)] = &[
     ("volumeattributesclass-protection", protection::start_classes),
     ("clusterrole-aggregation", role_aggregation::start),
     ("persistentvolume-binder", volume_binder::start),
+    ("ephemeral-volume", ephemeral_volume::start),
     ("endpointslice", endpoint_slice::start),
     ("endpoints", endpoints::start),
     ("node-lifecycle", node_lifecycle::start),
