@@ -19,6 +19,7 @@ mod deployment;
 mod disruption;
 mod endpoint_slice;
 mod endpoints;
+mod ephemeral_volume;
 mod garbage_collector;
 mod hash;
 mod history;
@@ -75,6 +76,7 @@ const CONTROLLERS: &[(&str, Start)] = &[
     ("volumeattributesclass-protection", protection::start_classes),
     ("clusterrole-aggregation", role_aggregation::start),
     ("persistentvolume-binder", volume_binder::start),
+    ("ephemeral-volume", ephemeral_volume::start),
     ("endpointslice", endpoint_slice::start),
     ("endpoints", endpoints::start),
     ("node-lifecycle", node_lifecycle::start),

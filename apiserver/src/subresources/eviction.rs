@@ -44,8 +44,46 @@ pub(super) async fn evict(
     {
         take(registry, &budget, &pods, &pod, &deletion, caller).await?;
     }
+    // Whoever asks for one exact version of the pod must not be refused because we changed it.
+    if !deletion.dry_run && deletion.preconditions.resource_version.is_none() {
+        mark(registry, &pods, caller).await?;
+    }
     registry.delete(&pods, &deletion, caller).await?;
     Ok(success())
+}
+
+/// Notes in the pod's status why it goes: a Job's failure policy may ask.
+async fn mark(registry: &Registry, pods: &Target, caller: &Caller) -> Result<(), ApiError> {
+    let change = |old: &Value| -> Result<Change, ApiError> {
+        let mut new = old.clone();
+        let conditions = meta_map(&mut new, "status")
+            .entry("conditions")
+            .or_insert_with(|| json!([]));
+        if let Some(conditions) = conditions.as_array_mut() {
+            let marked = |one: &Value| one["type"] == "DisruptionTarget";
+            if conditions.iter().any(|one| marked(one) && one["status"] == "True") {
+                return Ok(Change { value: old.clone() });
+            }
+            conditions.retain(|one| !marked(one));
+            conditions.push(json!({
+                "type": "DisruptionTarget",
+                "status": "True",
+                "reason": "EvictionByEvictionAPI",
+                "message": "Eviction API: evicting",
+                "lastTransitionTime": meta_time(caller.now),
+            }));
+        }
+        Ok(Change { value: new })
+    };
+    let status = Target {
+        subresource: pods.info.subresource("status"),
+        ..pods.clone()
+    };
+    let options = WriteOptions::default();
+    registry
+        .modify(&status, &options, caller, Scope::Status, &change)
+        .await
+        .map(|_| ())
 }
 
 /// Pods that do not count for a budget any more, or never did.

@@ -51,7 +51,7 @@ pub(crate) fn start_claims(context: Context) -> BoxFuture<'static, ()> {
         name: "pvc-protection",
         finalizer: "kubernetes.io/pvc-protection",
         objects: context.caches.claims.clone(),
-        api: |client, namespace| Api::namespaced(client, namespace),
+        api: Api::namespaced,
         client: context.client.clone(),
         usage: OfClaims(context.clone()),
     };

@@ -119,7 +119,14 @@ fn the_smallest_volume_that_fits_is_bound_in_four_steps() {
         volume("small", "1Gi", json!({})),
         volume("right", "3Gi", json!({})),
     ];
-    check(seen(claim(json!({})), &volumes, None), expect![[""]]);
+    check(
+        seen(claim(json!({})), &volumes, None),
+        expect![[r#"
+        volume right names data/c
+        volume right is Bound
+        claim names "right" pv.kubernetes.io/bind-completed pv.kubernetes.io/bound-by-controller
+        claim is Bound"#]],
+    );
 }
 
 #[test]
@@ -142,7 +149,11 @@ fn class_mode_access_and_labels_must_agree() {
             &[volume("iron", "2Gi", json!({})), volume("gold", "9Gi", json!({}))],
             None,
         ),
-        expect![[""]],
+        expect![[r#"
+            volume gold names data/c
+            volume gold is Bound
+            claim names "gold" pv.kubernetes.io/bind-completed pv.kubernetes.io/bound-by-controller
+            claim is Bound"#]],
     );
 }
 
@@ -155,7 +166,11 @@ fn a_volume_that_was_promised_to_the_claim_comes_first() {
     );
     check(
         seen(claim(json!({})), &[volume("small", "2Gi", json!({})), promised], None),
-        expect![[""]],
+        expect![[r#"
+            volume promised names data/c
+            volume promised is Bound
+            claim names "promised" pv.kubernetes.io/bind-completed pv.kubernetes.io/bound-by-controller
+            claim is Bound"#]],
     );
 }
 
@@ -167,7 +182,11 @@ fn a_claim_may_name_its_volume() {
             &[volume("pv", "2Gi", json!({}))],
             None,
         ),
-        expect![[""]],
+        expect![[r#"
+            volume pv names data/c
+            volume pv is Bound
+            claim names "pv" pv.kubernetes.io/bind-completed
+            claim is Bound"#]],
     );
     check(
         seen(
@@ -175,7 +194,7 @@ fn a_claim_may_name_its_volume() {
             &[volume("pv", "1Gi", json!({}))],
             None,
         ),
-        expect![[""]],
+        expect![[r#"tell Mismatch { volume: "pv", why: "requested PV is too small" }"#]],
     );
     check(seen(claim(json!({"volumeName": "pv"})), &[], None), expect![[""]]);
 }
@@ -185,13 +204,21 @@ fn a_late_binding_waits_for_the_scheduler() {
     let wish = claim(json!({"storageClassName": "fast"}));
     let late = class("kubernetes.io/no-provisioner", "WaitForFirstConsumer");
     let free = volume("free", "2Gi", json!({"storageClassName": "fast"}));
-    check(seen(wish.clone(), &[free], Some(late.clone())), expect![[""]]);
+    check(
+        seen(wish.clone(), &[free], Some(late.clone())),
+        expect!["tell WaitsForConsumer"],
+    );
     let chosen = volume(
         "chosen",
         "2Gi",
         json!({"storageClassName": "fast", "claimRef": {"namespace": "demo", "name": "data", "uid": "c"}}),
     );
-    check(seen(wish, &[chosen], Some(late)), expect![[""]]);
+    check(
+        seen(wish, &[chosen], Some(late)),
+        expect![[r#"
+        claim names "chosen" pv.kubernetes.io/bind-completed pv.kubernetes.io/bound-by-controller
+        claim is Bound"#]],
+    );
 }
 
 #[test]
@@ -199,7 +226,9 @@ fn somebody_else_provisions() {
     let wish = claim(json!({"storageClassName": "fast"}));
     check(
         seen(wish, &[], Some(class("example.com/disks", "Immediate"))),
-        expect![[""]],
+        expect![[r#"
+            claim names "" volume.beta.kubernetes.io/storage-provisioner volume.kubernetes.io/storage-provisioner
+            tell WaitsForProvisioner { name: "example.com/disks" }"#]],
     );
 }
 
@@ -207,7 +236,12 @@ fn somebody_else_provisions() {
 fn a_claim_whose_volume_is_gone_is_lost() {
     let mut bound = claim(json!({"volumeName": "pv"}));
     bound.metadata.annotations = Some([("pv.kubernetes.io/bind-completed".to_owned(), "yes".to_owned())].into());
-    check(seen(bound, &[], None), expect![[""]]);
+    check(
+        seen(bound, &[], None),
+        expect![[r#"
+        claim is Lost
+        tell Lost { reason: "ClaimLost", message: "Bound claim has lost its PersistentVolume. Data on the volume is lost!" }"#]],
+    );
 }
 
 #[test]
@@ -232,15 +266,15 @@ fn a_volume_follows_its_claim() {
         Some(claim(json!({"volumeName": "pv"}))),
         expect![[""]],
     );
-    check(&of_data("Retain"), None, expect![[""]]);
+    check(&of_data("Retain"), None, expect!["volume pv is Released"]);
     let mut released = of_data("Delete");
-    check(&released, None, expect![[""]]);
+    check(&released, None, expect!["volume pv is Released"]);
     Arc::make_mut(&mut released).status.get_or_insert_default().phase = Some("Released".to_owned());
-    check(&released, None, expect![[""]]);
+    check(&released, None, expect!["delete volume pv"]);
     check(
         &of_data("Retain"),
         Some(claim(json!({"volumeName": "other"}))),
-        expect![[""]],
+        expect!["volume pv names data/"],
     );
     check(&volume("new", "1Gi", json!({})), None, expect![[""]]);
 }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
-use kube::api::{Api, PostParams};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ListParams, PostParams};
 use serde_json::{Value, json};
 use timonel_kubelet::simulated::{Behaviour, Matcher};
 use timonel_tests::sim::world::NODES;
@@ -211,4 +212,36 @@ fn jobs_complete_exactly_while_everything_dies_1_of_2() {
 #[test]
 fn jobs_complete_exactly_while_everything_dies_2_of_2() {
     lives(1006..1012);
+}
+
+#[test]
+fn a_pod_too_many_is_caught() {
+    simulate(12, async {
+        let mut world = World::start(12).await;
+        let jobs: Api<Job> = Api::default_namespaced(world.user());
+        jobs.create(&PostParams::default(), &job("plain", "NonIndexed"))
+            .await
+            .expect("created");
+        // What runs for ever fills the parallelism.
+        world.pass(Duration::from_secs(20)).await;
+        world.crash_component(Component::Controllers);
+        history(&world, COMPLETIONS)
+            .await
+            .expect_err("nothing has succeeded yet");
+        let pods: Api<Pod> = Api::default_namespaced(world.user());
+        let there = pods.list(&ListParams::default()).await.expect("listed").items;
+        assert_eq!(there.len(), PARALLELISM);
+        let mut extra = Pod {
+            spec: there[0].spec.clone(),
+            ..Pod::default()
+        };
+        extra.metadata.name = Some("extra".to_owned());
+        extra
+            .metadata
+            .owner_references
+            .clone_from(&there[0].metadata.owner_references);
+        pods.create(&PostParams::default(), &extra).await.expect("created");
+        let caught = history(&world, COMPLETIONS).await.expect_err("it is caught");
+        assert!(caught.contains("plain has 3 live pods at once"), "{caught}");
+    });
 }

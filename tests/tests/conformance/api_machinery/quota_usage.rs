@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::Resource;
+use crate::client::{Resource, eventually};
 use crate::server::Server;
 
 struct Space {
@@ -14,14 +14,16 @@ impl Space {
     fn new() -> Self {
         let server = Server::control_plane();
         server.namespace("space");
-        server
-            .at("v1", "serviceaccounts")
-            .within("space")
-            .until("pods may be created", "default", |_| true);
-        server
-            .at("v1", "configmaps")
-            .within("space")
-            .until("the namespace is furnished", "kube-root-ca.crt", |_| true);
+        for (plural, name) in [("serviceaccounts", "default"), ("configmaps", "kube-root-ca.crt")] {
+            let furnished = server.at("v1", plural).within("space");
+            eventually("the namespace is furnished", || {
+                if furnished.has(name) {
+                    Ok(())
+                } else {
+                    Err(format!("{name} is not there"))
+                }
+            });
+        }
         Self {
             quotas: server.at("v1", "resourcequotas").within("space"),
             server,
