@@ -46,7 +46,7 @@ async fn scaled_and_rolled(seed: u64) -> Result<(), String> {
 
 #[test]
 fn a_stateful_set_is_scaled_and_rolled_in_order_while_nodes_die() {
-    for seed in 0..6 {
+    for seed in 0..3 {
         simulate(seed, scaled_and_rolled(seed)).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
     }
 }
@@ -117,7 +117,7 @@ async fn storm(seed: u64) -> Result<(), String> {
 
 #[test]
 fn stateful_and_daemon_sets_come_to_rest_after_any_storm() {
-    let failed: Vec<String> = (0..24)
+    let failed: Vec<String> = (0..6)
         .filter_map(|seed| {
             simulate(seed, storm(seed))
                 .err()

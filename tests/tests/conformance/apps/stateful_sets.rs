@@ -88,14 +88,13 @@ impl Cluster {
         });
     }
 
-    /// Says of all pods that they are ready, or that they are not, and waits until the controller knows.
-    fn say_all(&self, names: &[&str], ready: bool) {
+    /// Says of all pods that they are not ready, and waits until the controller knows.
+    fn break_all(&self, names: &[&str]) {
         for name in names {
-            say_ready(&self.pods(), name, ready);
+            say_ready(&self.pods(), name, false);
         }
-        let expected = if ready { names.len() as u64 } else { 0 };
         self.sets().until("the controller knows", "web", |set| {
-            set["status"]["readyReplicas"].as_u64().unwrap_or(0) == expected
+            set["status"]["readyReplicas"].as_u64().unwrap_or(0) == 0
         });
     }
 }
@@ -120,16 +119,16 @@ fn statefulset_scaling() {
     let pods = cluster.pods();
     cluster.ready(1);
     let from = pods.revision();
-    cluster.say_all(&["web-0"], false);
+    cluster.break_all(&["web-0"]);
     cluster.scale(3);
     // Whoever does not wait has a while to show it.
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(pods.names(""), ["web-0"], "nothing comes after a pod that is not ready");
-    cluster.say_all(&["web-0"], true);
+    say_ready(&pods, "web-0", true);
     cluster.ready(3);
     assert_eq!(follow(&pods, &from, "ADDED", 2), ["web-1", "web-2"]);
     let all = ["web-0", "web-1", "web-2"];
-    cluster.say_all(&all, false);
+    cluster.break_all(&all);
     let from = pods.revision();
     cluster.scale(0);
     std::thread::sleep(Duration::from_secs(1));
@@ -147,15 +146,15 @@ fn statefulset_burst_scaling() {
     let cluster = Cluster::start(1, json!({"podManagementPolicy": "Parallel"}));
     let pods = cluster.pods();
     cluster.ready(1);
-    cluster.say_all(&["web-0"], false);
+    cluster.break_all(&["web-0"]);
     cluster.scale(3);
     eventually("all come although one is not ready", || match pods.names("") {
         names if names == ["web-0", "web-1", "web-2"] => Ok(()),
         names => Err(format!("{names:?}")),
     });
-    cluster.say_all(&["web-0"], true);
+    say_ready(&pods, "web-0", true);
     cluster.ready(3);
-    cluster.say_all(&["web-0", "web-1", "web-2"], false);
+    cluster.break_all(&["web-0", "web-1", "web-2"]);
     cluster.scale(0);
     eventually("all go although none is ready", || match pods.names("").as_slice() {
         [] => Ok(()),
@@ -196,11 +195,15 @@ fn statefulset_rolling_update() {
             .all(|pod| revision(pod) == first["currentRevision"])
     );
     let from = pods.revision();
+    let mut told = cluster.sets().watch(&format!("resourceVersion={from}"));
     cluster.image("i:2");
-    cluster.sets().until("the update is told", "web", |set| {
-        set["status"]["currentRevision"] == first["currentRevision"]
-            && set["status"]["updateRevision"] != first["updateRevision"]
-    });
+    loop {
+        let status = told.next().object["status"].clone();
+        if status["currentRevision"] == first["currentRevision"] && status["updateRevision"] != first["updateRevision"]
+        {
+            break;
+        }
+    }
     assert_eq!(follow(&pods, &from, "DELETED", 3), ["web-2", "web-1", "web-0"]);
     cluster.settles("all pods are new", &["i:2", "i:2", "i:2"]);
     let second = cluster.sets().until("the update is over", "web", |set| {
