@@ -565,6 +565,6 @@ proptest! {
             prop_assert_eq!(here.len(), 1, "on {}", name);
             prop_assert!(pod::is_updated(&world.0.set, here[0], &hash));
         }
-        prop_assert_eq!(world.0.set.status.as_ref().unwrap().number_ready as usize, nodes);
+        prop_assert_eq!(usize::try_from(world.0.set.status.as_ref().unwrap().number_ready).unwrap(), nodes);
     }
 }
