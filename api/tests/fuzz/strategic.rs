@@ -45,10 +45,16 @@ fn directed(from: &mut Choices<'_>, value: &mut Value) {
 }
 
 fn holds_directives(value: &Value) -> bool {
+    // Not just any dollar: JSON schemas have `$ref`.
+    let names = [
+        "$patch",
+        "$retainKeys",
+        "$setElementOrder/",
+        "$deleteFromPrimitiveList/",
+    ];
+    let directive = |key: &str| names.iter().any(|name| key.starts_with(name));
     match value {
-        Value::Object(map) => map
-            .iter()
-            .any(|(key, value)| key.starts_with('$') || holds_directives(value)),
+        Value::Object(map) => map.iter().any(|(key, value)| directive(key) || holds_directives(value)),
         Value::Array(items) => items.iter().any(holds_directives),
         _ => false,
     }
