@@ -1,7 +1,7 @@
 //! Tells the program from what it is built: the commit, its date, whether files differed from it, the compiler.
 //!
 //! Packagers who build without a repository may say it by `TIMONEL_GIT_COMMIT` and `SOURCE_DATE_EPOCH`. Whether files differ is what
-//! was seen when the commit or the index last changed, so a build in between may call itself clean and not be.
+//! was seen when the commit last changed: a build of later edits may call itself clean and not be, and is not slowed down by the question.
 
 use std::env;
 use std::process::Command;
@@ -11,7 +11,7 @@ fn main() {
         println!("cargo:rerun-if-env-changed={name}");
     }
     println!("cargo:rerun-if-changed=build.rs");
-    for file in ["HEAD", "logs/HEAD", "index"] {
+    for file in ["HEAD", "logs/HEAD"] {
         if let Some(path) = output("git", &["rev-parse", "--git-path", file]) {
             println!("cargo:rerun-if-changed={path}");
         }
