@@ -4,7 +4,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=${BIN:-target/release}
 bench=$bin/timonel-bench
-cargo build --release --quiet -p timonel -p timonctl -p timonel-tests --features timonel-tests/bench --bin timonel-bench
+# The tests' crate is built quickly and runs slowly; what measures must not.
+cargo build --release --quiet --config 'profile.release.package.timonel-tests.opt-level=3' \
+  -p timonel -p timonctl -p timonel-tests --features timonel-tests/bench --bin timonel-bench
 
 memory() { # resident megabytes of a process
   awk '/VmRSS/ {printf "%.0f MB", $2 / 1024}' "/proc/$1/status"
