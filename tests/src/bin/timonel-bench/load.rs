@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use futures::future::try_join_all;
+use http_body_util::BodyExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
@@ -104,7 +105,8 @@ pub(crate) async fn patch(cluster: &Cluster, clients: usize, time: Duration, obj
     run(cluster, "durable patches", clients, until(time), ask).await
 }
 
-/// All pods read in one answer, or those that a label selects. The answer is read, not decoded: that would measure the client.
+/// All pods read in one answer, or those that a label selects. The answer is read, neither decoded nor kept: that would measure the
+/// client.
 pub(crate) async fn list(
     cluster: &Cluster,
     clients: usize,
@@ -116,8 +118,16 @@ pub(crate) async fn list(
     let query = selector.map_or(String::new(), |selector| format!("?labelSelector={selector}"));
     let path = format!("/api/v1/namespaces/{NAMESPACE}/pods{query}");
     let read = move |client: kube::Client| {
-        let request = http::Request::get(&path).body(Vec::new());
-        async move { anyhow::Ok(client.request_text(request?).await?.len()) }
+        let request = http::Request::get(&path).body(kube::client::Body::empty());
+        async move {
+            let answer = client.send(request?).await?;
+            anyhow::ensure!(answer.status().is_success(), "{}", answer.status());
+            let (mut body, mut length) = (answer.into_body(), 0);
+            while let Some(frame) = body.frame().await {
+                length += frame?.data_ref().map_or(0, bytes::Bytes::len);
+            }
+            Ok(length)
+        }
     };
     let megabytes = read(cluster.connect().await?).await? as f64 / 1e6;
     let ask = move |turn: Turn| {
