@@ -110,7 +110,7 @@ impl Caches {
         for slot in self.slots.values() {
             slot.cache.close();
         }
-        self.applied.send_modify(|progress| progress.ended = true);
+        self.progress.end();
     }
 
     /// Goes on from the last applied revision, over a fresh list where the history since then is gone.
@@ -152,7 +152,7 @@ impl Caches {
     }
 
     fn advance(&self, revision: Revision) {
-        self.applied.send_modify(|progress| progress.revision = revision);
+        self.progress.advance(revision);
     }
 
     /// Applies the changes of one revision, each resource's together. Returns whether watchers should be let run.

@@ -8,9 +8,11 @@
 //! *Guarantees.* Events reach all caches in revision order. Once [`Caches::wait_for`] of a revision has returned, every cache
 //! shows it. A watcher gets every event after its start once, in order, or is ended.
 
+mod announced;
 mod feed;
 mod filter;
 mod object;
+mod progress;
 mod resource;
 
 use std::collections::BTreeMap;
@@ -22,8 +24,8 @@ use serde_json::Value;
 use timonel_api::resources::ResourceInfo;
 use timonel_api::{ObjectKey, Revision};
 use timonel_store::{Entry, Store};
-use tokio::sync::watch;
 
+pub use announced::Announcing;
 pub use feed::FeedError;
 pub use filter::Filter;
 pub use object::{Object, ObjectError, Shape, encode};
@@ -34,6 +36,8 @@ use crate::encryption::{EncryptionError, Transformer};
 use crate::error::ApiError;
 use crate::reader::ObjectReader;
 use crate::resources::{Strategy, strategy};
+use announced::Announced;
+use progress::Progress;
 
 /// Where all objects are kept in the store.
 pub const ROOT: &str = "/registry/";
@@ -122,17 +126,11 @@ fn segment(group: &str) -> &str {
     if group.is_empty() { "core" } else { group }
 }
 
-/// How far the feed is.
-#[derive(Clone, Copy, Debug, Default)]
-struct Progress {
-    revision: Revision,
-    ended: bool,
-}
-
 /// All caches.
 pub struct Caches {
     slots: BTreeMap<String, Arc<Slot>>,
-    applied: watch::Sender<Progress>,
+    progress: Progress,
+    announced: Arc<Announced>,
     transformer: Transformer,
     ledger: Ledger,
     /// The caches show everything that was there at the start.
@@ -143,7 +141,7 @@ pub struct Caches {
 impl std::fmt::Debug for Caches {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Caches")
-            .field("applied", &*self.applied.borrow())
+            .field("applied", &self.applied())
             .finish_non_exhaustive()
     }
 }
@@ -160,7 +158,8 @@ impl Caches {
             .collect();
         Self {
             slots,
-            applied: watch::Sender::new(Progress::default()),
+            progress: Progress::default(),
+            announced: Arc::default(),
             transformer,
             ledger: Ledger::default(),
             started: AtomicBool::new(false),
@@ -175,8 +174,17 @@ impl Caches {
             .map_err(|error| ApiError::internal(error.to_string()))
     }
 
+    /// Tells the feed what it will get from the store, for as long as the answer is kept.
+    pub fn announce(&self, slot: &Slot, value: &Value, plain: &Bytes, sealed: &Bytes) -> Option<Announcing> {
+        // Who reads the parsed values wants them parsed from what is stored.
+        (!slot.keep_values).then(|| self.announced.announce(value, plain, sealed, slot))
+    }
+
     /// Turns what the store holds into an object.
     pub fn unseal(&self, entry: &Entry, slot: &Slot) -> Result<Object, ObjectError> {
+        if let Some(object) = self.announced.object(&entry.value, entry.mod_revision) {
+            return object;
+        }
         let plain = self
             .transformer
             .open(&entry.key, entry.value.clone())
@@ -261,29 +269,20 @@ impl Caches {
 
     /// The revision up to which all caches are complete.
     pub fn applied(&self) -> Revision {
-        self.applied.borrow().revision
+        self.progress.revision()
     }
 
     /// Waits until all caches show `revision`.
     ///
     /// *Errors:* `Unavailable` when the feed has ended before.
     pub async fn wait_for(&self, revision: Revision) -> Result<(), ApiError> {
-        if self.applied() >= revision {
-            return Ok(());
-        }
-        let mut applied = self.applied.subscribe();
-        let reached = applied
-            .wait_for(|progress| progress.revision >= revision || progress.ended)
-            .await;
-        match reached {
-            Ok(progress) if progress.revision >= revision => Ok(()),
-            _ => Err(ApiError::Unavailable("the server is shutting down".to_owned())),
-        }
+        let reached = self.progress.wait_for(revision).await;
+        reached.map_err(|_| ApiError::Unavailable("the server is shutting down".to_owned()))
     }
 
     /// Whether the feed still runs.
     pub fn is_fed(&self) -> bool {
-        !self.applied.borrow().ended
+        !self.progress.ended()
     }
 
     /// Waits until the caches show everything that was acknowledged before this call.

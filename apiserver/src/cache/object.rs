@@ -43,6 +43,43 @@ pub struct Object {
     value: OnceLock<Arc<Value>>,
 }
 
+/// What is looked at without reading an object's JSON again.
+#[derive(Debug)]
+pub(super) struct Known {
+    key: ObjectKey,
+    labels: BTreeMap<String, String>,
+    fields: Vec<(&'static str, String)>,
+    keep_value: bool,
+    kept: Option<Value>,
+}
+
+impl Known {
+    /// Without the value itself.
+    pub(super) fn of(value: &Value, shape: &dyn Shape) -> Self {
+        let metadata = &value["metadata"];
+        let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
+        let key = ObjectKey::new(text("namespace"), text("name"));
+        let labels = metadata["labels"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
+            .collect();
+        let mut fields = vec![
+            ("metadata.name", key.name.clone()),
+            ("metadata.namespace", key.namespace.clone()),
+        ];
+        fields.extend(shape.fields(value));
+        Self {
+            key,
+            labels,
+            fields,
+            keep_value: shape.keep_values(),
+            kept: None,
+        }
+    }
+}
+
 /// Says how a resource's objects are turned into [`Object`]s.
 pub trait Shape: Send + Sync {
     /// The fields that selectors may name besides name and namespace.
@@ -103,62 +140,49 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 impl Object {
     /// Reads what [`encode`] wrote, and writes the revision into it.
     pub fn from_stored(stored: &[u8], revision: Revision, shape: &dyn Shape) -> Result<Self, ObjectError> {
+        let value: Value = serde_json::from_slice(stored)?;
+        let mut known = Known::of(&value, shape);
+        if shape.keep_values() {
+            known.kept = Some(value);
+        }
+        Self::from_known(stored, revision, known)
+    }
+
+    /// Writes the revision into what [`encode`] wrote, of which the rest is known.
+    pub(super) fn from_known(stored: &[u8], revision: Revision, known: Known) -> Result<Self, ObjectError> {
         let metadata_at = find(stored, METADATA).ok_or(ObjectError::NoMetadata)?;
         let inner = metadata_at + METADATA.len();
-        let digits = revision.to_string();
-        let mut bytes = BytesMut::with_capacity(stored.len() + REVISION.len() + digits.len() + 2);
+        let text = revision.to_string();
+        let mut bytes = BytesMut::with_capacity(stored.len() + REVISION.len() + text.len() + 2);
         bytes.put_slice(&stored[..inner]);
         bytes.put_slice(REVISION);
         let start = bytes.len();
-        bytes.put_slice(digits.as_bytes());
+        bytes.put_slice(text.as_bytes());
         let digits = start..bytes.len();
         bytes.put_u8(b'"');
         if stored.get(inner) != Some(&b'}') {
             bytes.put_u8(b',');
         }
         bytes.put_slice(&stored[inner..]);
-        Self::parse(bytes.freeze(), revision, metadata_at, digits, shape)
-    }
-
-    fn parse(
-        bytes: Bytes,
-        revision: Revision,
-        metadata_at: usize,
-        digits: Range<usize>,
-        shape: &dyn Shape,
-    ) -> Result<Self, ObjectError> {
-        let value: Value = serde_json::from_slice(&bytes)?;
-        let metadata = &value["metadata"];
-        let text = |field: &str| metadata[field].as_str().unwrap_or_default().to_owned();
-        let key = ObjectKey::new(text("namespace"), text("name"));
-        let labels = metadata["labels"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
-            .collect();
-        let mut fields = vec![
-            ("metadata.name", key.name.clone()),
-            ("metadata.namespace", key.namespace.clone()),
-        ];
-        fields.extend(shape.fields(&value));
-        let keep_value = shape.keep_values();
-        let object = Self {
-            key,
+        let value = OnceLock::new();
+        if let Some(mut kept) = known.kept {
+            if let Some(metadata) = kept.get_mut("metadata").and_then(Value::as_object_mut) {
+                metadata.insert("resourceVersion".to_owned(), text.into());
+            }
+            // A fresh lock is empty, so this cannot fail.
+            let _ = value.set(Arc::new(kept));
+        }
+        Ok(Self {
+            key: known.key,
             revision,
-            labels,
-            fields,
-            bytes,
+            labels: known.labels,
+            fields: known.fields,
+            bytes: bytes.freeze(),
             metadata_at,
             digits,
-            keep_value,
-            value: OnceLock::new(),
-        };
-        if keep_value {
-            // A fresh lock is empty, so this cannot fail.
-            let _ = object.value.set(Arc::new(value));
-        }
-        Ok(object)
+            keep_value: known.keep_value,
+            value,
+        })
     }
 
     /// The same object under another revision, as deletions are told.

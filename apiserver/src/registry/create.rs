@@ -85,13 +85,12 @@ impl Registry {
         let generated = meta::text(&value, "name").is_empty() && !prefix.is_empty();
         let mut last_name = String::new();
         for _ in 0..NAMES {
-            let mut new = value.clone();
             if generated {
                 last_name = format!("{}{}", truncated(&prefix), self.rng.suffix(SUFFIX));
-                meta::metadata(&mut new).insert("name".to_owned(), last_name.as_str().into());
+                meta::metadata(&mut value).insert("name".to_owned(), last_name.as_str().into());
             }
-            let named = target.with_name(meta::text(&new, "name"));
-            match self.insert_once(&named, new, options, caller).await? {
+            let named = target.with_name(meta::text(&value, "name"));
+            match self.insert_once(&named, &value, options, caller).await? {
                 Inserted::Done(answer) => return Ok(answer),
                 Inserted::Taken if generated => {}
                 Inserted::Taken => return Err(ApiError::already_exists(target.group_resource(), named.name)),
@@ -113,12 +112,12 @@ impl Registry {
     async fn insert_once(
         &self,
         target: &Target,
-        mut value: Value,
+        settled: &Value,
         options: &WriteOptions,
         caller: &Caller,
     ) -> Result<Inserted, ApiError> {
         let strategy = target.slot.strategy;
-        let settled = value.clone();
+        let mut value = settled.clone();
         let act = Act {
             caller,
             operation: Operation::Create,
@@ -126,7 +125,7 @@ impl Registry {
             old: None,
         };
         self.mutate(target, &act, Some(&mut value)).await?;
-        if value != settled {
+        if value != *settled {
             strategy.default(&mut value);
         }
         let allocation = self.allocate(target, &mut value, None).await?;
@@ -140,7 +139,7 @@ impl Registry {
         }
         let named = target.with_name(meta::text(&value, "name"));
         let key = named.key();
-        let (store_key, bytes, sealed) = self.put(&named, &key, &value)?;
+        let put = self.put(&named, &key, &value)?;
         if named.slot.cache.get(&key).is_some() {
             return Ok(Inserted::Taken);
         }
@@ -153,17 +152,17 @@ impl Registry {
             return Ok(Inserted::Done(Answer::Value(view::outward_value(&named, &value))));
         }
         let mut txn = Txn {
-            guards: vec![Guard::Absent(store_key.clone())],
-            ops: vec![Op::Put(store_key.clone(), sealed)],
+            guards: vec![Guard::Absent(put.store_key.clone())],
+            ops: vec![Op::Put(put.store_key.clone(), put.sealed.clone())],
         };
         txn.guards.extend(allocation.guards.iter().cloned());
         txn.ops.extend(allocation.ops.iter().cloned());
         match self.commit_with(txn, permit).await {
             Ok(revision) => {
-                let object = Self::written(&named, &bytes, revision)?;
+                let object = Self::written(&named, &key, &put.bytes, revision)?;
                 Ok(Inserted::Done(view::outward(&named, object)))
             }
-            Err(StoreError::Conflict { key, .. }) if key == store_key => {
+            Err(StoreError::Conflict { key, .. }) if key == put.store_key => {
                 self.caches.catch_up().await?;
                 Ok(Inserted::Taken)
             }

@@ -71,20 +71,23 @@ impl Registry {
                 Answer::Value(object)
             }));
         }
-        let (store_key, bytes, sealed) = self.put(target, &current.key, &object)?;
+        let put = self.put(target, &current.key, &object)?;
         let mut txn = Txn {
-            guards: vec![Guard::At(store_key.clone(), current.revision)],
+            guards: vec![Guard::At(put.store_key.clone(), current.revision)],
             ops: Vec::new(),
         };
         if gone {
-            txn.ops.push(Op::Delete(store_key));
+            txn.ops.push(Op::Delete(put.store_key.clone()));
             txn.ops.extend(self.release(target, &old));
         } else {
-            txn.ops.push(Op::Put(store_key, sealed));
+            txn.ops.push(Op::Put(put.store_key.clone(), put.sealed.clone()));
         }
         match self.commit(txn).await {
             Ok(_) if gone => Ok(Some(self.gone(target, &old))),
-            Ok(revision) => Ok(Some(view::outward(target, Self::written(target, &bytes, revision)?))),
+            Ok(revision) => {
+                let object = Self::written(target, &current.key, &put.bytes, revision)?;
+                Ok(Some(view::outward(target, object)))
+            }
             Err(StoreError::Conflict { actual, .. }) => {
                 match actual {
                     Some(actual) => self.caches.wait_for(actual.mod_revision).await?,

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use timonel_api::{FieldError, Path, validation};
 
@@ -123,7 +124,7 @@ pub(super) fn check_name(target: &Target, value: &mut Value) -> Result<(), ApiEr
 }
 
 fn decode(value: &Value) -> Result<ObjectMeta, FieldError> {
-    serde_json::from_value(value["metadata"].clone())
+    ObjectMeta::deserialize(&value["metadata"])
         .map_err(|error| FieldError::invalid(&Path::new("metadata"), value["metadata"].clone(), error.to_string()))
 }
 

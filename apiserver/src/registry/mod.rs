@@ -44,7 +44,7 @@ pub(crate) use view::is_view;
 pub use watch::{Frame, Watcher};
 
 use crate::admission::{Notes, Permit};
-use crate::cache::{Caches, Object, Slot, encode};
+use crate::cache::{Announcing, Caches, Object, Slot, encode};
 use crate::config::Config;
 use crate::error::ApiError;
 use crate::identity::UserInfo;
@@ -179,6 +179,16 @@ impl Answer {
     }
 }
 
+/// An object on its way to the store.
+struct Put {
+    store_key: String,
+    bytes: Bytes,
+    /// What the store gets.
+    sealed: Bytes,
+    /// While this lives, the caches need not read the object.
+    _announcing: Option<Announcing>,
+}
+
 /// The generic registry.
 #[derive(Debug)]
 pub struct Registry {
@@ -260,15 +270,27 @@ impl Registry {
         write.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Turns a value into its key, its JSON and what the store is to hold.
-    fn put(&self, target: &Target, key: &ObjectKey, value: &Value) -> Result<(String, Bytes, Bytes), ApiError> {
+    /// Turns a value into what the store is to hold.
+    fn put(&self, target: &Target, key: &ObjectKey, value: &Value) -> Result<Put, ApiError> {
         let bytes = encode(value).map_err(|error| ApiError::internal(error.to_string()))?;
         let store_key = target.slot.store_key(key);
         let sealed = self.caches.seal(&target.slot, &store_key, bytes.clone())?;
-        Ok((store_key, bytes, sealed))
+        let announcing = self.caches.announce(&target.slot, value, &bytes, &sealed);
+        Ok(Put {
+            store_key,
+            bytes,
+            sealed,
+            _announcing: announcing,
+        })
     }
 
-    fn written(target: &Target, bytes: &[u8], revision: Revision) -> Result<Arc<Object>, ApiError> {
+    /// The object that a commit wrote: from the cache, which has read it, unless somebody has written it again since.
+    fn written(target: &Target, key: &ObjectKey, bytes: &[u8], revision: Revision) -> Result<Arc<Object>, ApiError> {
+        if let Some(object) = target.slot.cache.get(key)
+            && object.revision == revision
+        {
+            return Ok(object);
+        }
         Object::from_stored(bytes, revision, &*target.slot)
             .map(Arc::new)
             .map_err(|error| ApiError::internal(error.to_string()))

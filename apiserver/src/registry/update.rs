@@ -272,26 +272,26 @@ impl Registry {
             return Ok(Some(Answer::Value(view::outward_value(target, &new))));
         }
         let key = current.key.clone();
-        let (store_key, bytes, sealed) = self.put(target, &key, &new)?;
+        let put = self.put(target, &key, &new)?;
         let mut txn = Txn {
-            guards: vec![Guard::At(store_key.clone(), current.revision)],
+            guards: vec![Guard::At(put.store_key.clone(), current.revision)],
             ops: Vec::new(),
         };
         if finished {
-            txn.ops.push(Op::Delete(store_key.clone()));
+            txn.ops.push(Op::Delete(put.store_key.clone()));
             txn.ops.extend(self.release(target, old));
         } else {
-            txn.ops.push(Op::Put(store_key.clone(), sealed));
+            txn.ops.push(Op::Put(put.store_key.clone(), put.sealed.clone()));
             txn.guards.extend(allocation.guards.iter().cloned());
             txn.ops.extend(allocation.ops.iter().cloned());
         }
         match self.commit_with(txn, permit).await {
             Ok(revision) => {
-                let object = Self::written(target, &bytes, revision)?;
+                let object = Self::written(target, &key, &put.bytes, revision)?;
                 Ok(Some(view::outward(target, object)))
             }
             Err(StoreError::Conflict { key, actual }) => {
-                if key != store_key {
+                if key != put.store_key {
                     allocation.refuse_if_fixed(target, &key)?;
                 }
                 if let Some(actual) = actual {

@@ -50,9 +50,9 @@ impl Registry {
             }},
         });
         fields::track(&target, None, &mut object, "kube-apiserver", now);
-        let (key, _, sealed) = self.put(&target, &target.key(), &object)?;
-        allocation.guards.push(Guard::Absent(key.clone()));
-        allocation.ops.push(Op::Put(key, sealed));
+        let put = self.put(&target, &target.key(), &object)?;
+        allocation.guards.push(Guard::Absent(put.store_key.clone()));
+        allocation.ops.push(Op::Put(put.store_key, put.sealed));
         Ok(())
     }
 

@@ -12,6 +12,8 @@ mod volumes;
 mod warnings;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use timonel_api::{FieldError, Path};
 
@@ -150,6 +152,5 @@ impl Strategy for PodTemplates {
 
 /// The quality-of-service class, by the rule of `timonel_api::pod`.
 fn qos_class(pod: &Value) -> &'static str {
-    let typed: Result<k8s_openapi::api::core::v1::Pod, _> = serde_json::from_value(pod.clone());
-    typed.map_or("BestEffort", |pod| timonel_api::pod::qos_class(&pod))
+    Pod::deserialize(pod).map_or("BestEffort", |pod| timonel_api::pod::qos_class(&pod))
 }

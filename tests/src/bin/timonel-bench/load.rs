@@ -1,24 +1,70 @@
-//! Requests of one kind, over and over, from many clients.
+//! Requests of one kind, over and over, from many clients. Answers are read, neither decoded nor kept: that would measure the client,
+//! which has to share the machine with the server.
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use futures::future::try_join_all;
+use http::Method;
+use http::header::{ACCEPT, CONTENT_TYPE};
 use http_body_util::BodyExt as _;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::cluster::{Cluster, NAMESPACE, at_once};
+use crate::cluster::{Cluster, NAMESPACE};
 use crate::report;
 
 /// One client's part in it: which one it is, and how often it has asked.
 struct Turn {
     client: kube::Client,
-    pods: Api<Pod>,
     worker: usize,
     count: usize,
+}
+
+/// What is sent.
+struct Asks {
+    method: Method,
+    path: String,
+    media_type: &'static str,
+    body: Vec<u8>,
+}
+
+impl Asks {
+    fn of(method: Method, path: impl Into<String>) -> Self {
+        Self {
+            method,
+            path: path.into(),
+            media_type: "application/json",
+            body: Vec::new(),
+        }
+    }
+
+    fn pod(method: Method, name: &str) -> Self {
+        Self::of(method, format!("{}/{name}", pods()))
+    }
+
+    fn with(mut self, media_type: &'static str, body: &impl serde::Serialize) -> Result<Self> {
+        self.media_type = media_type;
+        self.body = serde_json::to_vec(body)?;
+        Ok(self)
+    }
+
+    /// Sends it and reads the answer; returns how long that is.
+    async fn send(self, client: &kube::Client) -> Result<usize> {
+        let request = http::Request::builder()
+            .method(self.method)
+            .uri(&self.path)
+            .header(CONTENT_TYPE, self.media_type)
+            .header(ACCEPT, "application/json")
+            .body(kube::client::Body::from(self.body))?;
+        let answer = client.send(request).await?;
+        anyhow::ensure!(answer.status().is_success(), "{}: {}", self.path, answer.status());
+        let (mut body, mut length) = (answer.into_body(), 0);
+        while let Some(frame) = body.frame().await {
+            length += frame?.data_ref().map_or(0, bytes::Bytes::len);
+        }
+        Ok(length)
+    }
 }
 
 /// Lets each client ask until `more` says no, and reports.
@@ -40,7 +86,6 @@ where
             let mut times = Vec::new();
             loop {
                 let turn = Turn {
-                    pods: Cluster::pods(&client),
                     client: client.clone(),
                     worker,
                     count: times.len(),
@@ -74,8 +119,8 @@ pub(crate) async fn create(cluster: &Cluster, clients: usize, time: Duration) ->
         let maker = maker.clone();
         async move {
             let pod = maker.pod(&format!("p-{}-{}", turn.worker, turn.count), turn.count, None)?;
-            turn.pods.create(&PostParams::default(), &pod).await?;
-            Ok(())
+            let asks = Asks::of(Method::POST, pods()).with("application/json", &pod)?;
+            asks.send(&turn.client).await.map(drop)
         }
     };
     run(cluster, "durable creates", clients, until(time), ask).await
@@ -85,8 +130,8 @@ pub(crate) async fn create(cluster: &Cluster, clients: usize, time: Duration) ->
 pub(crate) async fn get(cluster: &Cluster, clients: usize, time: Duration, objects: usize) -> Result<()> {
     cluster.fill(objects).await?;
     let ask = move |turn: Turn| async move {
-        turn.pods.get(&some(&turn, objects)).await?;
-        Ok(())
+        let asks = Asks::pod(Method::GET, &some(&turn, objects));
+        asks.send(&turn.client).await.map(drop)
     };
     run(cluster, "gets", clients, until(time), ask).await
 }
@@ -96,17 +141,13 @@ pub(crate) async fn patch(cluster: &Cluster, clients: usize, time: Duration, obj
     cluster.fill(objects).await?;
     let ask = move |turn: Turn| async move {
         let turned = json!({"metadata": {"labels": {"turn": format!("{}-{}", turn.worker, turn.count)}}});
-        let params = PatchParams::default();
-        turn.pods
-            .patch(&some(&turn, objects), &params, &Patch::Merge(turned))
-            .await?;
-        Ok(())
+        let asks = Asks::pod(Method::PATCH, &some(&turn, objects)).with("application/merge-patch+json", &turned)?;
+        asks.send(&turn.client).await.map(drop)
     };
     run(cluster, "durable patches", clients, until(time), ask).await
 }
 
-/// All pods read in one answer, or those that a label selects. The answer is read, neither decoded nor kept: that would measure the
-/// client.
+/// All pods read in one answer, or those that a label selects.
 pub(crate) async fn list(
     cluster: &Cluster,
     clients: usize,
@@ -116,26 +157,16 @@ pub(crate) async fn list(
 ) -> Result<()> {
     cluster.fill(objects).await?;
     let query = selector.map_or(String::new(), |selector| format!("?labelSelector={selector}"));
-    let path = format!("/api/v1/namespaces/{NAMESPACE}/pods{query}");
-    let read = move |client: kube::Client| {
-        let request = http::Request::get(&path).body(kube::client::Body::empty());
-        async move {
-            let answer = client.send(request?).await?;
-            anyhow::ensure!(answer.status().is_success(), "{}", answer.status());
-            let (mut body, mut length) = (answer.into_body(), 0);
-            while let Some(frame) = body.frame().await {
-                length += frame?.data_ref().map_or(0, bytes::Bytes::len);
-            }
-            Ok(length)
-        }
-    };
-    let megabytes = read(cluster.connect().await?).await? as f64 / 1e6;
+    let path = format!("{}{query}", pods());
+    let length = Asks::of(Method::GET, path.clone())
+        .send(&cluster.connect().await?)
+        .await?;
     let ask = move |turn: Turn| {
-        let answer = read(turn.client);
-        async move { answer.await.map(drop) }
+        let asks = Asks::of(Method::GET, path.clone());
+        async move { asks.send(&turn.client).await.map(drop) }
     };
     let kind = if selector.is_some() { "selective lists" } else { "lists" };
-    let what = format!("{kind} of {objects} pods ({megabytes:.1} MB)");
+    let what = format!("{kind} of {objects} pods ({:.1} MB)", length as f64 / 1e6);
     run(cluster, &what, clients, until(time), ask).await
 }
 
@@ -145,11 +176,17 @@ pub(crate) async fn delete(cluster: &Cluster, clients: usize, objects: usize) ->
     let clients = clients.max(1);
     let ask = move |turn: Turn| async move {
         let name = format!("o-{}", turn.worker + turn.count * clients);
-        turn.pods.delete(&name, &at_once()).await.context(name)?;
-        Ok(())
+        let at_once = json!({"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0});
+        let asks = Asks::pod(Method::DELETE, &name).with("application/json", &at_once)?;
+        asks.send(&turn.client).await.map(drop)
     };
     let more = move |turn: &Turn, _: Duration| turn.worker + turn.count * clients < objects;
     run(cluster, "durable deletes", clients, more, ask).await
+}
+
+/// Where pods are made and listed.
+fn pods() -> String {
+    format!("/api/v1/namespaces/{NAMESPACE}/pods")
 }
 
 /// One of the pods that were made before, another one each time.
