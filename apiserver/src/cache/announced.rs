@@ -45,7 +45,13 @@ impl Announced {
     }
 
     /// Says that `sealed` is `value`, whose JSON is `plain`.
-    pub(super) fn announce(self: &Arc<Self>, value: &Value, plain: &Bytes, sealed: &Bytes, shape: &dyn Shape) -> Announcing {
+    pub(super) fn announce(
+        self: &Arc<Self>,
+        value: &Value,
+        plain: &Bytes,
+        sealed: &Bytes,
+        shape: &dyn Shape,
+    ) -> Announcing {
         let address = sealed.as_ptr().addr();
         let announcement = Announcement {
             sealed: sealed.clone(),

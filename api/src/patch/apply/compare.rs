@@ -42,17 +42,27 @@ impl Comparison {
     }
 
     fn attach(&mut self, element: Element, change: Change, below: Comparison) {
-        let node = |is: Change, children| Node {
-            member: change == is,
-            children,
-        };
-        if matches!(change, Change::Same) && below.is_empty() {
-            return;
+        let mut sets = [
+            (&mut self.added, Change::Added, below.added),
+            (&mut self.modified, Change::Modified, below.modified),
+            (&mut self.removed, Change::Removed, below.removed),
+        ]
+        .into_iter()
+        .filter(|(_, is, children)| change == *is || !children.is_empty())
+        .peekable();
+        let mut element = Some(element);
+        while let Some((set, is, children)) = sets.next() {
+            // Nearly always there is one, which gets the element itself.
+            let own = if sets.peek().is_some() {
+                element.clone()
+            } else {
+                element.take()
+            };
+            let member = change == is;
+            if let Some(element) = own {
+                set.attach(element, Node { member, children });
+            }
         }
-        self.added.attach(element.clone(), node(Change::Added, below.added));
-        self.modified
-            .attach(element.clone(), node(Change::Modified, below.modified));
-        self.removed.attach(element, node(Change::Removed, below.removed));
     }
 }
 

@@ -248,14 +248,14 @@ impl FieldSet {
 
 impl Node {
     fn encode(&self) -> Value {
-        let mut map = Map::new();
-        if self.member && !self.children.is_empty() {
+        let mut fields = self.children.encode();
+        if self.member
+            && !self.children.is_empty()
+            && let Some(map) = fields.as_object_mut()
+        {
             map.insert(".".to_owned(), Value::Object(Map::new()));
         }
-        if let Value::Object(children) = self.children.encode() {
-            map.extend(children);
-        }
-        Value::Object(map)
+        fields
     }
 }
 
