@@ -179,6 +179,36 @@ fn halves(
     (left, right)
 }
 
+/// The fields of an object that hold one value each and are owned each for itself: how to reach them, and how a conflict names them.
+fn leaves(schema: &'static Schema, map: &Map<String, Value>, to: &str, path: &str, found: &mut Vec<(String, String)>) {
+    for (key, value) in map {
+        let Some(field) = schema.field(key).filter(|field| !field.is_atomic()) else {
+            continue;
+        };
+        let (to, path) = (format!("{to}/{key}"), format!("{path}.{key}"));
+        match (&field.ty, value) {
+            (Type::Ref(inner), Value::Object(map)) if inner.map_type != Some(MapType::Atomic) => {
+                leaves(inner.schema(), map, &to, &path, found);
+            }
+            (_, Value::Bool(_) | Value::String(_) | Value::Number(_))
+                if !path.starts_with(".metadata") && !matches!(to.as_str(), "/apiVersion" | "/kind") =>
+            {
+                found.push((to, path));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Another value of the same type.
+fn another(value: &Value) -> Value {
+    match value {
+        Value::Bool(is) => json!(!is),
+        Value::String(text) => json!(format!("{text}x")),
+        number => json!(number.as_i64().unwrap_or_default() ^ 1),
+    }
+}
+
 fn named(mut map: Map<String, Value>) -> Value {
     let metadata = map.entry("metadata").or_insert_with(|| json!({}));
     metadata["name"] = json!("it");
@@ -328,6 +358,32 @@ proptest! {
         let forced = put(kind, Some(&updated), &config, "one", true, 4).unwrap();
         prop_assert!(config_holds(kind, &config, &forced), "{} in {}", config, forced);
         all_owners_own_what_is_there(kind, &forced)?;
+    }
+
+    #[test]
+    fn an_update_of_a_single_field_is_a_conflict_about_that_field_alone(bytes in bytes(500)) {
+        let mut from = Choices::new(&bytes);
+        let kind = objects::kind(&mut from);
+        let config = config(&mut from, kind);
+        let object = put(kind, None, &config, "one", false, 1).unwrap();
+        let mut found = vec![("/metadata/labels/own".to_owned(), ".metadata.labels.own".to_owned())];
+        leaves(kind.schema, config.as_object().unwrap(), "", "", &mut found);
+        let (to, path) = found[from.below(found.len())].clone();
+        let mut updated = object.clone();
+        let value = updated.pointer_mut(&to).unwrap();
+        *value = another(value);
+        update_managed_fields(kind.schema, Some(&object), &mut updated, "two", "Update", "", &kind.api_version, at(2));
+        match put(kind, Some(&updated), &config, "one", false, 3) {
+            Err(ApplyError::Conflicts(conflicts)) => {
+                let paths: Vec<&str> = conflicts.iter().map(|conflict| conflict.path.as_str()).collect();
+                prop_assert_eq!(paths, [path.as_str()]);
+                prop_assert!(conflicts[0].manager.starts_with("\"two\""));
+            }
+            other => prop_assert!(false, "{} changed and {:?}", path, other),
+        }
+        let forced = put(kind, Some(&updated), &config, "one", true, 4).unwrap();
+        prop_assert_eq!(content(&forced), config);
+        prop_assert!(owned(&forced, "two").is_none(), "{} is still two's", path);
     }
 
     #[test]

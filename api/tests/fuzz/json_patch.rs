@@ -15,10 +15,11 @@ fn tokens(pointer: &str) -> Vec<String> {
         .collect()
 }
 
-/// The index that a token is, where the list has `places` places.
+/// The index that a token is, where the list has `places` places; below zero it counts from their end, as upstream's library does.
 fn index(token: &str, places: usize) -> Option<usize> {
-    let canonical = token == "0" || !token.starts_with(['0', '+']);
-    token.parse().ok().filter(|at| canonical && *at < places)
+    let at: i64 = token.parse().ok()?;
+    let at = if at < 0 { at + places as i64 } else { at };
+    usize::try_from(at).ok().filter(|at| *at < places)
 }
 
 fn get<'a>(value: &'a Value, path: &[String]) -> Option<&'a Value> {
@@ -134,8 +135,8 @@ fn step(document: Value, operation: &Value) -> Option<Value> {
             // As upstream has it, what is not there is null.
             let parent = path.split_last().map(|(_, parent)| parent);
             let there = get(&document, &path);
-            let implied =
-                there.is_none() && value.is_null() && parent.is_some_and(|parent| get(&document, parent).is_some());
+            let in_map = |parent| get(&document, parent).is_some_and(|parent| !parent.is_array());
+            let implied = there.is_none() && value.is_null() && parent.is_some_and(in_map);
             (there == Some(value) || implied).then_some(document)
         }
         _ => None,
@@ -146,7 +147,7 @@ fn pointer(from: &mut Choices<'_>, document: &Value) -> String {
     let known = values::pointers(document);
     let mut pointer = known[from.below(known.len())].clone();
     if from.chance(40) {
-        pointer.push_str(from.pick(&["/a", "/0", "/-", "/1", "/", "/~0", "/01", "/x/y"]));
+        pointer.push_str(from.pick(&["/a", "/0", "/-", "/1", "/", "/~0", "/01", "/-1", "/-2", "/x/y"]));
     }
     pointer
 }

@@ -14,13 +14,16 @@ mod conditions;
 mod core;
 mod devices;
 mod extension;
+mod ip;
 mod network;
 mod node_selector;
 mod pod;
 pub mod strategy;
 mod value;
+mod volumes;
 mod warnings;
 
+pub(crate) use self::core::{cluster_ips, is_headless, needs_health_check};
 pub(crate) use network::{SERVICE_CIDR_FINALIZER, adopt_service_cidr, is_ready_service_cidr};
 pub use strategy::{Column, Context, Strategy};
 pub(crate) use warnings::deprecated_resource;

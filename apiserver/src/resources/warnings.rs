@@ -1,11 +1,12 @@
 //! Warnings that several kinds share: resources and node labels that are deprecated, addresses in forms that will not be accepted for ever.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use serde_json::Value;
 use timonel_api::resources::ResourceInfo;
 use timonel_api::{Path, names};
 
+use super::ip::sloppy;
 use super::value::{list, text};
 
 /// What every request about a deprecated resource is told.
@@ -65,25 +66,6 @@ pub(crate) fn pod_name_prefix(object: &Value, warnings: &mut Vec<String>) {
             wrong.join(" ")
         ));
     }
-}
-
-/// Reads an address as leniently as old servers did: IPv4 with leading zeros.
-fn sloppy(text: &str) -> Option<IpAddr> {
-    if let Ok(address) = text.parse() {
-        return Some(address);
-    }
-    let octets: Option<Vec<u8>> = text
-        .split('.')
-        .map(|part| {
-            let digits = (1..=16).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
-            let number = part.trim_start_matches('0');
-            digits
-                .then(|| if number.is_empty() { Ok(0) } else { number.parse() })?
-                .ok()
-        })
-        .collect();
-    let octets: [u8; 4] = octets?.try_into().ok()?;
-    Some(Ipv4Addr::from(octets).into())
 }
 
 /// An address as it should be written, and whether `text` is a form that will be refused one day.

@@ -101,14 +101,14 @@ spec:
          Warning: spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]\n"
     );
     let service = r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"odd"},
-        "spec":{"clusterIP":"None","externalIPs":["010.0.0.1"],"ports":[{"port":80}]}}"#;
+        "spec":{"clusterIP":"None","externalIPs":["2001:DB8::1"],"ports":[{"port":80}]}}"#;
     let said = server.kubectl.warned(&["create", "-f", "-"], service);
     assert!(
         said.contains("spec.externalIPs is ignored for headless services"),
         "{said}"
     );
     assert!(
-        said.contains("non-standard IP address \"010.0.0.1\" will be considered invalid"),
+        said.contains("IPv6 address \"2001:DB8::1\" should be in RFC 5952 canonical format (\"2001:db8::1\")"),
         "{said}"
     );
     let plain = server.kubectl.warned(

@@ -4,12 +4,14 @@
 //! Services can never hold one address, however many servers there are, and nothing needs repair after a crash.
 //!
 //! ```text
+//! families.rs: which families of addresses a Service is to have
 //! ServiceCIDR objects --ranges.rs--> where addresses come from
 //! one transaction: the Service + the allocation's key + its IPAddress object (addresses.rs) + the node ports' keys (ports.rs)
 //! in the background: keep.rs gives old Services their IPAddress objects, and lets ServiceCIDRs go that nothing is in any more
 //! ```
 
 mod addresses;
+mod families;
 mod keep;
 mod ports;
 mod ranges;
@@ -36,8 +38,8 @@ pub(super) struct Allocation {
     pub(super) ops: Vec<Op>,
     /// The address that the client asked for.
     fixed_address: Option<String>,
-    /// The ports that the client asked for.
-    fixed_ports: Vec<u64>,
+    /// The ports that the client asked for, with the places where it did.
+    fixed_ports: Vec<(String, u64)>,
 }
 
 impl Allocation {
@@ -48,8 +50,8 @@ impl Allocation {
         {
             return Err(taken_address(target, address));
         }
-        let fixed = self.fixed_ports.iter().find(|port| ports::is_key_of(key, **port));
-        fixed.map_or(Ok(()), |port| Err(ports::taken(target, *port)))
+        let fixed = self.fixed_ports.iter().find(|(_, port)| ports::is_key_of(key, *port));
+        fixed.map_or(Ok(()), |(path, port)| Err(ports::taken(target, path, *port)))
     }
 
     /// Takes a key that nobody has.
@@ -97,47 +99,24 @@ impl Registry {
         if target.slot.group_resource != "services" || target.subresource.is_some() {
             return Ok(allocation);
         }
-        let spec = super::meta::static_map(new, "spec");
-        if let Some(old) = old {
-            // Clients that replace a Service from a manifest leave out what was allocated.
-            for field in ["clusterIP", "clusterIPs"] {
-                if spec.get(field).is_none_or(Value::is_null)
-                    && spec.get("type") != Some(&json!("ExternalName"))
-                    && let Some(value) = old["spec"].get(field)
-                {
-                    spec.insert(field.to_owned(), value.clone());
-                }
-            }
-        }
+        families::settle(target, new, old)?;
         let old_address = old.and_then(address_of);
-        if wants_address(new) {
-            let given = address_of(new).map(str::to_owned);
-            let address = match given {
-                Some(given) if old_address == Some(given.as_str()) => given,
-                given => {
-                    let (address, range) = match given {
-                        Some(given) => {
-                            let range = self.range_of(target, &given)?;
-                            allocation.fixed_address = Some(given.clone());
-                            (given, range)
-                        }
-                        None => self.free_address().await?,
-                    };
-                    allocation.guards.extend(range);
-                    allocation.take(address_key(&address));
-                    self.take_ip_address(&mut allocation, target, new, &address)?;
-                    address
+        let given = address_of(new).map(str::to_owned);
+        // An address is given once. Whoever asks for another is refused by validation, not by the range.
+        if wants_address(new) && old_address.is_none() {
+            let (address, range) = match given {
+                Some(given) => {
+                    let range = self.range_of(target, &given)?;
+                    allocation.fixed_address = Some(given.clone());
+                    (given, range)
                 }
+                None => self.free_address().await?,
             };
+            allocation.guards.extend(range);
+            allocation.take(address_key(&address));
+            self.take_ip_address(&mut allocation, target, new, &address)?;
             new["spec"]["clusterIP"] = address.as_str().into();
             new["spec"]["clusterIPs"] = json!([address]);
-        } else if new["spec"]["clusterIP"] == "None" {
-            new["spec"]["clusterIPs"] = json!(["None"]);
-        }
-        if wants_address(new) || new["spec"]["clusterIP"] == "None" {
-            let spec = super::meta::static_map(new, "spec");
-            spec.entry("ipFamilies").or_insert_with(|| json!(["IPv4"]));
-            spec.entry("ipFamilyPolicy").or_insert_with(|| json!("SingleStack"));
         }
         if let Some(address) = old_address.filter(|address| address_of(new) != Some(*address)) {
             allocation.ops.extend(self.give_back(target, address));

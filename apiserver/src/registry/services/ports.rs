@@ -8,15 +8,16 @@ use super::super::update::invalid_field;
 use super::super::{Registry, Target};
 use super::Allocation;
 use crate::error::ApiError;
+use crate::resources::needs_health_check;
 
 const PORTS: &str = "/registry/timonel-allocations/ports/";
 
 /// The port is somebody else's.
-pub(super) fn taken(target: &Target, port: u64) -> ApiError {
+pub(super) fn taken(target: &Target, path: &str, port: u64) -> ApiError {
     invalid_field(
         target,
         FieldErrorKind::Invalid,
-        "spec.ports[0].nodePort",
+        path,
         json!(port),
         "provided port is already allocated",
     )
@@ -56,8 +57,21 @@ fn wants(service: &Value) -> bool {
     }
 }
 
+/// The path of the field that holds a node port.
+fn path_of(service: &Value, port: &(String, u64)) -> String {
+    let ports = service["spec"]["ports"].as_array().into_iter().flatten();
+    let mut numbers = ports.map(|other| other["nodePort"].as_u64());
+    let index = numbers.position(|number| number == Some(port.1));
+    index.map_or_else(
+        || "spec.healthCheckNodePort".to_owned(),
+        |index| format!("spec.ports[{index}].nodePort"),
+    )
+}
+
 impl Registry {
     /// Gives a Service the node ports that it needs, and gives back those that it does not any more.
+    ///
+    /// Ports that a Service has no use for are left for validation to refuse.
     pub(super) async fn allocate_ports(
         &self,
         target: &Target,
@@ -66,58 +80,35 @@ impl Registry {
         allocation: &mut Allocation,
     ) -> Result<(), ApiError> {
         let held = old.map(of).unwrap_or_default();
-        let mut free = held.clone();
-        if wants(new) {
-            let given = of(new);
-            free.retain(|port| !given.contains(port));
-            for port in &given {
-                if !held.contains(port) {
-                    let allowed = &self.config.node_ports;
-                    if !allowed.contains(&u16::try_from(port.1).unwrap_or_default()) {
-                        let detail = format!(
-                            "provided port is not in the valid range. The range of valid ports is {}-{}",
-                            allowed.start(),
-                            allowed.end()
-                        );
-                        let path = "spec.ports[0].nodePort";
-                        return Err(invalid_field(
-                            target,
-                            FieldErrorKind::Invalid,
-                            path,
-                            json!(port.1),
-                            &detail,
-                        ));
-                    }
-                    if !allocation.fixed_ports.contains(&port.1) {
-                        allocation.fixed_ports.push(port.1);
-                    }
-                }
+        let mut chosen = of(new);
+        for port in chosen.iter().filter(|port| !held.contains(port)) {
+            let path = path_of(new, port);
+            let allowed = &self.config.node_ports;
+            if !allowed.contains(&u16::try_from(port.1).unwrap_or_default()) {
+                let detail = format!(
+                    "provided port is not in the valid range. The range of valid ports is {}-{}",
+                    allowed.start(),
+                    allowed.end()
+                );
+                let kind = FieldErrorKind::Invalid;
+                return Err(invalid_field(target, kind, &path, json!(port.1), &detail));
             }
-            let mut chosen: Vec<(String, u64)> = given;
+            allocation.fixed_ports.push((path, port.1));
+        }
+        if wants(new) {
             let ports = new.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
             for port in ports.into_iter().flatten() {
                 if port["nodePort"].as_u64().unwrap_or_default() > 0 {
                     continue;
                 }
                 let protocol = port["protocol"].as_str().unwrap_or("TCP").to_owned();
-                let reused = free
-                    .iter()
-                    .position(|(p, _)| *p == protocol)
-                    .map(|at| free.remove(at).1);
-                let number = match reused {
-                    Some(number) => number,
-                    None => self.free_port(&protocol, &chosen).await?,
-                };
+                let number = self.free_port(&protocol, &chosen).await?;
                 chosen.push((protocol, number));
                 port["nodePort"] = number.into();
             }
-        } else {
-            let ports = new.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
-            for port in ports.into_iter().flatten() {
-                if let Some(port) = port.as_object_mut() {
-                    port.remove("nodePort");
-                }
-            }
+        }
+        if needs_health_check(&new["spec"]) && new["spec"]["healthCheckNodePort"].as_u64().unwrap_or_default() == 0 {
+            new["spec"]["healthCheckNodePort"] = self.free_port("TCP", &chosen).await?.into();
         }
         let now = of(new);
         for port in now.iter().filter(|port| !held.contains(port)) {

@@ -16,4 +16,5 @@ pub(super) use event::Events;
 pub(super) use node::Nodes;
 pub(super) use quota::ResourceQuotas;
 pub(super) use service::Services;
+pub(crate) use service::{cluster_ips, is_headless, needs_health_check};
 pub(super) use storage::{PersistentVolumeClaims, PersistentVolumes, StorageClasses};

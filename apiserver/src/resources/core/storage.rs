@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use timonel_api::{FieldError, Path};
 
 use super::super::cells::{age, name};
-use super::super::common::one_of;
-use super::super::extension::{storage_class, storage_class_update, volume_node_affinity};
+use super::super::extension::{storage_class, storage_class_update};
 use super::super::pod;
 use super::super::strategy::{Column, Context, Strategy};
-use super::super::value::{at, default, default_text, ensure, flag, has, list, remove, text, within};
+use super::super::value::{at, default, default_text, ensure, flag, has, list, text, within};
+use super::super::volumes::{claim, volume};
 use super::super::warnings as odd;
 
 const MODES: [(&str, &str); 4] = [
@@ -25,19 +25,6 @@ fn short_modes(modes: &[Value]) -> String {
         .filter(|(long, _)| modes.iter().any(|mode| mode == long))
         .map(|(_, short)| *short);
     short.collect::<Vec<_>>().join(",")
-}
-
-fn access_modes(spec: &Value, path: &Path, errors: &mut Vec<FieldError>) {
-    let path = path.child("accessModes");
-    if list(spec, "accessModes").is_empty() {
-        errors.push(FieldError::required(&path, "at least 1 access mode is required"));
-    }
-    for mode in list(spec, "accessModes") {
-        if !MODES.iter().any(|(long, _)| mode == long) {
-            let supported = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
-            errors.push(FieldError::not_supported(&path, mode.clone(), &supported));
-        }
-    }
 }
 
 fn terminating_or(object: &Value, otherwise: &str) -> Value {
@@ -107,33 +94,15 @@ impl Strategy for PersistentVolumes {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let (path, spec, mut errors) = (Path::new("spec"), at(object, "spec"), Vec::new());
-        access_modes(spec, &path, &mut errors);
-        if !has(at(spec, "capacity"), "storage") {
-            errors.push(FieldError::required(&path.child("capacity"), ""));
-        }
-        let policies = ["Delete", "Recycle", "Retain"];
-        one_of(spec, "persistentVolumeReclaimPolicy", &policies, &path, &mut errors);
-        const OTHER: [&str; 9] = [
-            "accessModes",
-            "capacity",
-            "claimRef",
-            "mountOptions",
-            "nodeAffinity",
-            "persistentVolumeReclaimPolicy",
-            "storageClassName",
-            "volumeAttributesClassName",
-            "volumeMode",
-        ];
-        let sources = spec
-            .as_object()
-            .into_iter()
-            .flatten()
-            .filter(|(k, v)| !OTHER.contains(&k.as_str()) && !v.is_null());
-        if sources.count() == 0 {
-            errors.push(FieldError::required(&path, "must specify a volume type"));
-        }
-        volume_node_affinity(at(spec, "nodeAffinity"), &path.child("nodeAffinity"), &mut errors);
+        let mut errors = Vec::new();
+        let name = text(at(object, "metadata"), "name");
+        volume::validate(at(object, "spec"), name, &Path::new("spec"), &mut errors);
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = self.validate(new);
+        volume::update(new, old, &mut errors);
         errors
     }
 
@@ -203,36 +172,19 @@ impl Strategy for PersistentVolumeClaims {
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let (path, spec, mut errors) = (Path::new("spec"), at(object, "spec"), Vec::new());
-        access_modes(spec, &path, &mut errors);
-        if !has(at(at(spec, "resources"), "requests"), "storage") {
-            errors.push(FieldError::required(&path.child("resources").key("storage"), ""));
-        }
-        pod::validate_resources(at(spec, "resources"), &path.child("resources"), &mut errors);
-        one_of(spec, "volumeMode", &["Block", "Filesystem"], &path, &mut errors);
+        let mut errors = Vec::new();
+        claim::spec(at(object, "spec"), &Path::new("spec"), &mut errors);
         errors
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = self.validate(new);
-        let fixed = |object: &Value| {
-            let mut spec = at(object, "spec").clone();
-            for field in ["resources", "volumeAttributesClassName"] {
-                remove(&mut spec, field);
-            }
-            // The binder may set what was left open.
-            for field in ["volumeName", "storageClassName"] {
-                if !has(at(old, "spec"), field) {
-                    remove(&mut spec, field);
-                }
-            }
-            spec
-        };
-        if fixed(new) != fixed(old) {
-            let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
-            errors.push(FieldError::forbidden(&Path::new("spec"), detail));
-        }
+        let mut errors = Vec::new();
+        claim::update(new, old, &mut errors);
         errors
+    }
+
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        claim::status(new)
     }
 
     fn columns(&self) -> &'static [Column] {

@@ -9,6 +9,7 @@ use timonel_api::{FieldError, Path, names};
 use super::super::common::{NOT_NEGATIVE, any_of, driver_name, immutable, label_key, label_selector, one_of, wrong};
 use super::super::node_selector;
 use super::super::value::{at, entries, has, int, list, remove, text};
+use super::super::volumes::volume;
 
 const PARAMETERS: usize = 512;
 const SIZE: usize = 256 * 1024;
@@ -275,6 +276,10 @@ fn attachment(object: &Value) -> Vec<FieldError> {
                 &path,
                 "must specify non empty persistentVolumeName",
             ));
+        }
+        (true, false) => {
+            let path = at_source.child("inlineVolumeSpec");
+            volume::inline(at(source, "inlineVolumeSpec"), "", &path, &mut errors);
         }
         _ => {}
     }

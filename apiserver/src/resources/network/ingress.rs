@@ -204,7 +204,7 @@ fn service_backend(service: &Value, backend: &Path, errors: &mut Vec<FieldError>
     if name.is_empty() {
         errors.push(FieldError::required(&path.child("name"), ""));
     } else {
-        wrong(&path.child("name"), name, names::label_1035(name, false), errors);
+        wrong(&path.child("name"), name, names::label(name, false), errors);
     }
     let (port, path) = (at(service, "port"), path.child("port"));
     let (name, number) = (text(port, "name"), int(port, "number").unwrap_or(0));

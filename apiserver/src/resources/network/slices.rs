@@ -9,6 +9,7 @@ use timonel_api::{FieldError, Path, names};
 
 use super::super::cells::{age, name};
 use super::super::common::{immutable, one_of, wrong};
+use super::super::ip::special;
 use super::super::strategy::{Column, Strategy};
 use super::super::value::{at, default, default_text, each, has, int, list, text};
 use super::super::warnings as odd;
@@ -153,33 +154,6 @@ fn endpoint(endpoint: &Value, kind: &str, path: &Path, errors: &mut Vec<FieldErr
             wrong(&path, zone, names::label_value(zone), errors);
         }
     }
-}
-
-/// Addresses that lead nowhere, or back to whoever asks.
-fn special(ip: IpAddr) -> Vec<String> {
-    let (link_local, link_multicast) = match ip {
-        IpAddr::V4(ip) => (ip.is_link_local(), ip.octets()[..3] == [224, 0, 0]),
-        IpAddr::V6(ip) => (ip.segments()[0] & 0xffc0 == 0xfe80, ip.segments()[0] == 0xff02),
-    };
-    [
-        (ip.is_unspecified(), format!("may not be unspecified ({ip})")),
-        (
-            ip.is_loopback(),
-            "may not be in the loopback range (127.0.0.0/8, ::1/128)".to_owned(),
-        ),
-        (
-            link_local,
-            "may not be in the link-local range (169.254.0.0/16, fe80::/10)".to_owned(),
-        ),
-        (
-            link_multicast,
-            "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)".to_owned(),
-        ),
-    ]
-    .into_iter()
-    .filter(|(applies, _)| *applies)
-    .map(|(_, words)| words)
-    .collect()
 }
 
 fn ports(slice: &Value, path: &Path, errors: &mut Vec<FieldError>) {

@@ -1,59 +1,112 @@
 //! Validation of one container: names, image, ports, environment, mounts, probes, hooks, resources.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use timonel_api::quantity::Quantity;
 use timonel_api::{FieldError, Path, names};
 
+use super::super::common::{any_of, wrong};
 use super::super::value::{at, entries, flag, has, int, list, text};
+use super::{environment, mounts};
 
-/// Checks a container of a pod.
-pub(super) fn validate(
-    container: &Value,
-    path: &Path,
-    is_init: bool,
-    host_network: bool,
-    volumes: &BTreeSet<&str>,
-    errors: &mut Vec<FieldError>,
-) {
+const ONLY_SIDECARS: &str = "may not be set for init containers without restartPolicy=Always";
+
+/// What a container stands in.
+pub(super) struct Around<'a> {
+    /// The pod's specification.
+    pub(super) spec: &'a Value,
+    /// The volumes that may be mounted.
+    pub(super) volumes: &'a BTreeMap<&'a str, &'a Value>,
+    /// Whether it is a pod's, and not that of a template from which pods are made.
+    pub(super) is_pod: bool,
+}
+
+/// Checks a container of a pod: what all kinds of containers have.
+pub(super) fn validate(container: &Value, path: &Path, around: &Around<'_>, errors: &mut Vec<FieldError>) {
     let name = text(container, "name");
     if name.is_empty() {
         errors.push(FieldError::required(&path.child("name"), ""));
     } else {
-        let wrong = names::label(name, false);
-        errors.extend(
-            wrong
-                .into_iter()
-                .map(|m| FieldError::invalid(&path.child("name"), name, m)),
-        );
+        wrong(&path.child("name"), name, names::label(name, false), errors);
     }
-    image(container, path, errors);
-    ports(container, path, host_network, errors);
-    environment(container, path, errors);
-    mounts(container, path, volumes, errors);
-    probes(container, path, is_init, errors);
-    choices(container, path, errors);
-    resources(at(container, "resources"), &path.child("resources"), errors);
-}
-
-fn image(container: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     let image = text(container, "image");
     if image.is_empty() {
         errors.push(FieldError::required(&path.child("image"), ""));
-    } else if image.trim() != image {
-        errors.push(FieldError::invalid(
-            &path.child("image"),
-            image,
-            "must not have leading or trailing whitespace",
-        ));
+    } else if around.is_pod && image.trim() != image {
+        let detail = "must not have leading or trailing whitespace";
+        errors.push(FieldError::invalid(&path.child("image"), image, detail));
+    }
+    choices(container, path, errors);
+    ports(container, path, errors);
+    environment::validate(container, path, errors);
+    mounts::validate(container, path, around.volumes, errors);
+    resources(at(container, "resources"), &path.child("resources"), errors);
+    claims(container, around.spec, &path.child("resources").child("claims"), errors);
+    resize_policy(container, around.spec, &path.child("resizePolicy"), errors);
+    let restarts = ["Always", "Never", "OnFailure"];
+    any_of(container, "restartPolicy", &restarts, path, errors);
+    security(at(container, "securityContext"), &path.child("securityContext"), errors);
+}
+
+/// Checks that the devices a container asks for are among its pod's.
+fn claims(container: &Value, spec: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let all = list(spec, "resourceClaims").iter().map(|claim| text(claim, "name"));
+    let known: BTreeSet<&str> = all.filter(|name| !name.is_empty()).collect();
+    let mut seen = BTreeSet::new();
+    for (index, claim) in list(at(container, "resources"), "claims").iter().enumerate() {
+        let (path, name) = (path.index(index), text(claim, "name"));
+        if name.is_empty() {
+            errors.push(FieldError::required(&path, ""));
+            continue;
+        }
+        if !seen.insert((name, text(claim, "request"))) {
+            errors.push(FieldError::duplicate(&path, name));
+        }
+        if !known.contains(name) {
+            let mut error = FieldError::not_found(&path, name);
+            let names: Vec<&str> = known.iter().copied().collect();
+            error.detail = match names.is_empty() {
+                true => "must be one of the names in pod.spec.resourceClaims which is empty".to_owned(),
+                false => format!(
+                    "must be one of the names in pod.spec.resourceClaims: {}",
+                    names.join(", ")
+                ),
+            };
+            errors.push(error);
+        }
+    }
+}
+
+/// Checks how a container takes a change of what it may use. Everything is told at the list, as upstream does.
+fn resize_policy(container: &Value, spec: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let mut seen = BTreeSet::new();
+    for (index, policy) in list(container, "resizePolicy").iter().enumerate() {
+        let (resource, restart) = (text(policy, "resourceName"), text(policy, "restartPolicy"));
+        if !seen.insert(resource) {
+            errors.push(FieldError::duplicate(&path.index(index), resource));
+        }
+        for (value, supported) in [
+            (resource, ["cpu", "memory"]),
+            (restart, ["NotRequired", "RestartContainer"]),
+        ] {
+            if value.is_empty() {
+                errors.push(FieldError::required(path, ""));
+            } else if !supported.contains(&value) {
+                errors.push(FieldError::not_supported(path, value, &supported));
+            }
+        }
+        if text(spec, "restartPolicy") == "Never" && restart != "NotRequired" {
+            let detail = "must be 'NotRequired' when `restartPolicy` is 'Never'";
+            errors.push(FieldError::invalid(path, restart, detail));
+        }
     }
 }
 
 fn choices(container: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     let choices: [(&str, &[&str]); 2] = [
         ("imagePullPolicy", &["Always", "IfNotPresent", "Never"]),
-        ("terminationMessagePolicy", &["FallbackToLogsOnError", "File"]),
+        ("terminationMessagePolicy", &["File", "FallbackToLogsOnError"]),
     ];
     for (field, supported) in choices {
         let value = text(container, field);
@@ -63,8 +116,9 @@ fn choices(container: &Value, path: &Path, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::not_supported(&path.child(field), value, supported));
         }
     }
-    let context = at(container, "securityContext");
-    let context_path = path.child("securityContext");
+}
+
+fn security(context: &Value, context_path: &Path, errors: &mut Vec<FieldError>) {
     for field in ["runAsUser", "runAsGroup"] {
         if let Some(id) = int(context, field)
             && !(0..=2_147_483_647).contains(&id)
@@ -81,7 +135,7 @@ fn choices(container: &Value, path: &Path, errors: &mut Vec<FieldError>) {
         && flag(context, "privileged")
     {
         errors.push(FieldError::invalid(
-            &context_path,
+            context_path,
             context.clone(),
             "cannot set `allowPrivilegeEscalation` to false and `privileged` to true",
         ));
@@ -98,7 +152,7 @@ fn port_number(number: i64, path: &Path, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn ports(container: &Value, path: &Path, host_network: bool, errors: &mut Vec<FieldError>) {
+fn ports(container: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     let mut seen = BTreeSet::new();
     for (index, port) in list(container, "ports").iter().enumerate() {
         let path = path.child("ports").index(index);
@@ -121,10 +175,6 @@ fn ports(container: &Value, path: &Path, host_network: bool, errors: &mut Vec<Fi
         let host_port = int(port, "hostPort").unwrap_or(0);
         if host_port != 0 {
             port_number(host_port, &path.child("hostPort"), errors);
-            if host_network && Some(host_port) != int(port, "containerPort") {
-                let detail = "must match `containerPort` when `hostNetwork` is true";
-                errors.push(FieldError::invalid(&path.child("hostPort"), host_port, detail));
-            }
         }
         let protocol = text(port, "protocol");
         if protocol.is_empty() {
@@ -139,89 +189,29 @@ fn ports(container: &Value, path: &Path, host_network: bool, errors: &mut Vec<Fi
     }
 }
 
-fn environment(container: &Value, path: &Path, errors: &mut Vec<FieldError>) {
-    for (index, variable) in list(container, "env").iter().enumerate() {
-        let path = path.child("env").index(index);
-        let name = text(variable, "name");
-        if name.is_empty() {
-            errors.push(FieldError::required(&path.child("name"), ""));
-        } else {
-            let wrong = names::env_var_name(name);
-            errors.extend(
-                wrong
-                    .into_iter()
-                    .map(|m| FieldError::invalid(&path.child("name"), name, m)),
-            );
-        }
-        let source = at(variable, "valueFrom");
-        if source.is_null() {
-            continue;
-        }
-        let path = path.child("valueFrom");
-        let sources = source
-            .as_object()
-            .map_or(0, |map| map.values().filter(|v| !v.is_null()).count());
-        if sources == 0 {
-            let detail = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`";
-            errors.push(FieldError::invalid(&path, "", detail));
-        } else if !text(variable, "value").is_empty() {
-            errors.push(FieldError::invalid(
-                &path,
-                "",
-                "may not be specified when `value` is not empty",
-            ));
-        } else if sources > 1 {
-            errors.push(FieldError::invalid(
-                &path,
-                "",
-                "may not have more than one field specified at a time",
-            ));
-        }
-        for kind in ["configMapKeyRef", "secretKeyRef"] {
-            let reference = at(source, kind);
-            if !reference.is_null() && text(reference, "key").is_empty() {
-                errors.push(FieldError::required(&path.child(kind).child("key"), ""));
-            }
+/// Checks that no two containers that run together want one port of the host.
+pub(super) fn host_ports(container: &Value, path: &Path, taken: &mut BTreeSet<String>, errors: &mut Vec<FieldError>) {
+    for (index, port) in list(container, "ports").iter().enumerate() {
+        let number = int(port, "hostPort").unwrap_or(0);
+        let key = format!("{}/{}/{number}", text(port, "protocol"), text(port, "hostIP"));
+        if number != 0 && !taken.insert(key.clone()) {
+            let path = path.child("ports").index(index).child("hostPort");
+            errors.push(FieldError::duplicate(&path, key));
         }
     }
 }
 
-fn mounts(container: &Value, path: &Path, volumes: &BTreeSet<&str>, errors: &mut Vec<FieldError>) {
-    let mut paths = BTreeSet::new();
-    for (index, mount) in list(container, "volumeMounts").iter().enumerate() {
-        let path = path.child("volumeMounts").index(index);
-        let name = text(mount, "name");
-        if name.is_empty() {
-            errors.push(FieldError::required(&path.child("name"), ""));
-        } else if !volumes.contains(name) {
-            errors.push(FieldError::not_found(&path.child("name"), name));
-        }
-        let target = text(mount, "mountPath");
-        if target.is_empty() {
-            errors.push(FieldError::required(&path.child("mountPath"), ""));
-        } else if !paths.insert(target) {
-            errors.push(FieldError::invalid(&path.child("mountPath"), target, "must be unique"));
-        }
-        for field in ["subPath", "subPathExpr"] {
-            let sub = text(mount, field);
-            if sub.starts_with('/') {
-                errors.push(FieldError::invalid(&path.child(field), sub, "must be a relative path"));
-            } else if sub.split('/').any(|part| part == "..") {
-                errors.push(FieldError::invalid(&path.child(field), sub, "must not contain '..'"));
-            }
-        }
-        if !text(mount, "subPath").is_empty() && !text(mount, "subPathExpr").is_empty() {
-            errors.push(FieldError::invalid(
-                &path.child("subPathExpr"),
-                text(mount, "subPathExpr"),
-                "subPathExpr and subPath are mutually exclusive",
-            ));
-        }
-    }
-}
-
-fn probes(container: &Value, path: &Path, is_init: bool, errors: &mut Vec<FieldError>) {
+/// Checks what only containers that keep running have.
+pub(super) fn probes(container: &Value, path: &Path, is_init: bool, grace: Option<i64>, errors: &mut Vec<FieldError>) {
     let sidecar = text(container, "restartPolicy") == "Always";
+    let lifecycle = at(container, "lifecycle");
+    if is_init && !sidecar && !lifecycle.is_null() {
+        errors.push(FieldError::forbidden(&path.child("lifecycle"), ONLY_SIDECARS));
+    } else {
+        for hook in ["postStart", "preStop"].iter().filter(|hook| has(lifecycle, hook)) {
+            handler(at(lifecycle, hook), grace, &path.child("lifecycle").child(hook), errors);
+        }
+    }
     for kind in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let probe = at(container, kind);
         if probe.is_null() {
@@ -229,13 +219,10 @@ fn probes(container: &Value, path: &Path, is_init: bool, errors: &mut Vec<FieldE
         }
         let path = path.child(kind);
         if is_init && !sidecar {
-            errors.push(FieldError::forbidden(
-                &path,
-                "may not be set for init containers without restartPolicy=Always",
-            ));
+            errors.push(FieldError::forbidden(&path, ONLY_SIDECARS));
             continue;
         }
-        handler(probe, &path, errors);
+        handler(probe, grace, &path, errors);
         for field in [
             "initialDelaySeconds",
             "timeoutSeconds",
@@ -274,15 +261,9 @@ fn probes(container: &Value, path: &Path, is_init: bool, errors: &mut Vec<FieldE
             }
         }
     }
-    for hook in ["postStart", "preStop"] {
-        let action = at(at(container, "lifecycle"), hook);
-        if !action.is_null() {
-            handler(action, &path.child("lifecycle").child(hook), errors);
-        }
-    }
 }
 
-fn handler(action: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+fn handler(action: &Value, grace: Option<i64>, path: &Path, errors: &mut Vec<FieldError>) {
     let mut kinds = ["exec", "httpGet", "tcpSocket", "grpc", "sleep"]
         .into_iter()
         .filter(|kind| has(action, kind));
@@ -312,6 +293,17 @@ fn handler(action: &Value, path: &Path, errors: &mut Vec<FieldError>) {
                     &["HTTP", "HTTPS"],
                 ));
             }
+            for header in list(action, "httpHeaders") {
+                let name = text(header, "name");
+                wrong(&path.child("httpHeaders"), name, names::http_header_name(name), errors);
+            }
+        }
+        "sleep" => {
+            let seconds = int(action, "seconds").unwrap_or(0);
+            if let Some(grace) = grace.filter(|grace| seconds < 0 || seconds > *grace) {
+                let detail = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
+                errors.push(FieldError::invalid(&path, seconds, detail));
+            }
         }
         "tcpSocket" => port_or_name(at(action, "port"), &path.child("port"), errors),
         "grpc" => port_number(int(action, "port").unwrap_or(0), &path.child("port"), errors),
@@ -333,7 +325,7 @@ fn port_or_name(port: &Value, path: &Path, errors: &mut Vec<FieldError>) {
 }
 
 /// Checks requests and limits: readable, not negative, requests within limits.
-pub(crate) fn resources(resources: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+fn resources(resources: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     let parse = |field: &str, errors: &mut Vec<FieldError>| {
         let mut parsed = Vec::new();
         for (name, value) in entries(resources, field) {

@@ -4,6 +4,9 @@ mod affinity;
 mod columns;
 mod containers;
 mod defaults;
+mod environment;
+pub(crate) mod fields;
+mod mounts;
 mod overlaps;
 mod sysctls;
 mod template;
@@ -17,9 +20,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use timonel_api::{FieldError, Path};
 
-pub(crate) use self::containers::resources as validate_resources;
 pub(crate) use self::defaults::{claim_spec, template as default_template};
-pub(crate) use self::template::{pod_spec as validate_pod_spec, template as validate_template};
+pub(crate) use self::template::template as validate_template;
 pub(crate) use self::warnings::{
     claim_spec as claim_warnings, template as template_warnings, volume_source as volume_warnings,
 };
@@ -59,7 +61,7 @@ impl Strategy for Pods {
 
     fn validate(&self, pod: &Value) -> Vec<FieldError> {
         let mut errors = template::pod_metadata(at(pod, "metadata"), &Path::new("metadata"));
-        errors.extend(validate_pod_spec(at(pod, "spec"), &Path::new("spec")));
+        errors.extend(template::pod_spec(at(pod, "spec"), Some(pod), &Path::new("spec")));
         errors
     }
 

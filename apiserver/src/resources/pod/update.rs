@@ -13,7 +13,7 @@ pub(super) fn pod(new: &Value, old: &Value) -> Vec<FieldError> {
     let path = Path::new("spec");
     let (new_spec, old_spec) = (at(new, "spec"), at(old, "spec"));
     let mut errors = template::pod_metadata(at(new, "metadata"), &Path::new("metadata"));
-    errors.extend(template::pod_spec(new_spec, &path));
+    errors.extend(template::pod_spec(new_spec, Some(new), &path));
     for field in ["containers", "initContainers"] {
         if list(new_spec, field).len() != list(old_spec, field).len() {
             errors.push(FieldError::forbidden(

@@ -1,129 +1,57 @@
-//! Validation of a pod's volumes.
+//! Validation of a pod's volumes: their names, and what each stands for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use timonel_api::{FieldError, Path, names};
 
-use super::super::value::{at, int, list, text};
+use super::super::common::wrong;
+use super::super::value::{at, has, text};
+use super::super::volumes::{Within, one_source};
 
-const HOST_PATH_TYPES: [&str; 8] = [
-    "",
-    "BlockDevice",
-    "CharDevice",
-    "Directory",
-    "DirectoryOrCreate",
-    "File",
-    "FileOrCreate",
-    "Socket",
-];
-
-/// Checks the volumes and returns their names, which mounts may use.
-pub(super) fn validate<'a>(volumes: &'a [Value], path: &Path, errors: &mut Vec<FieldError>) -> BTreeSet<&'a str> {
-    let mut seen = BTreeSet::new();
+/// Checks the volumes and returns those that are good, by name: mounts may use them. `pod` is the pod's name, empty in a template.
+pub(super) fn validate<'a>(
+    volumes: &'a [Value],
+    pod: &str,
+    path: &Path,
+    errors: &mut Vec<FieldError>,
+) -> BTreeMap<&'a str, &'a Value> {
+    let (mut good, mut claims) = (BTreeMap::new(), BTreeSet::new());
+    if !pod.is_empty() {
+        let own = volumes.iter().filter(|volume| has(volume, "ephemeral"));
+        claims.extend(own.map(|volume| format!("{pod}-{}", text(volume, "name"))));
+    }
     for (index, volume) in volumes.iter().enumerate() {
-        let path = path.index(index);
-        let name = text(volume, "name");
+        let (path, name, before) = (path.index(index), text(volume, "name"), errors.len());
+        let kind = one_source(volume, Within::Pod(name), &path, errors);
+        let at_name = path.child("name");
+        if kind == Some("ephemeral") && !pod.is_empty() && !name.is_empty() {
+            let claim = format!("{pod}-{name}");
+            for sentence in names::subdomain(&claim, false) {
+                let detail = format!("PVC name {claim:?}: {sentence}");
+                errors.push(FieldError::invalid(&at_name, name, detail));
+            }
+        }
+        if kind == Some("image") && !pod.is_empty() && text(at(volume, "image"), "reference").is_empty() {
+            errors.push(FieldError::required(&path.child("image").child("reference"), ""));
+        }
         if name.is_empty() {
-            errors.push(FieldError::required(&path.child("name"), ""));
+            errors.push(FieldError::required(&at_name, ""));
         } else {
-            let wrong = names::label(name, false);
-            errors.extend(
-                wrong
-                    .into_iter()
-                    .map(|m| FieldError::invalid(&path.child("name"), name, m)),
-            );
-            if !seen.insert(name) {
-                errors.push(FieldError::duplicate(&path.child("name"), name));
-            }
+            wrong(&at_name, name, names::label(name, false), errors);
         }
-        source(volume, &path, errors);
-    }
-    seen
-}
-
-fn source(volume: &Value, path: &Path, errors: &mut Vec<FieldError>) {
-    let kinds: Vec<&String> = volume
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(key, value)| key.as_str() != "name" && !value.is_null())
-        .map(|(key, _)| key)
-        .collect();
-    if kinds.is_empty() {
-        errors.push(FieldError::required(path, "must specify a volume type"));
-    }
-    for extra in kinds.iter().skip(1) {
-        errors.push(FieldError::forbidden(
-            &path.child(extra),
-            "may not specify more than 1 volume type",
-        ));
-    }
-    let Some(kind) = kinds.first() else { return };
-    let (path, source) = (path.child(kind), at(volume, kind));
-    match kind.as_str() {
-        "hostPath" => {
-            if text(source, "path").is_empty() {
-                errors.push(FieldError::required(&path.child("path"), ""));
-            } else if text(source, "path").split('/').any(|part| part == "..") {
-                errors.push(FieldError::invalid(
-                    &path.child("path"),
-                    text(source, "path"),
-                    "must not contain '..'",
-                ));
-            }
-            if !HOST_PATH_TYPES.contains(&text(source, "type")) {
-                errors.push(FieldError::not_supported(
-                    &path.child("type"),
-                    text(source, "type"),
-                    &HOST_PATH_TYPES,
-                ));
-            }
+        if good.contains_key(name) {
+            errors.push(FieldError::duplicate(&at_name, name));
         }
-        "secret" => named(source, "secretName", &path, errors),
-        "configMap" => named(source, "name", &path, errors),
-        "persistentVolumeClaim" => named(source, "claimName", &path, errors),
-        "nfs" => {
-            for field in ["server", "path"] {
-                if text(source, field).is_empty() {
-                    errors.push(FieldError::required(&path.child(field), ""));
-                }
-            }
+        if errors.len() == before {
+            good.insert(name, volume);
         }
-        _ => {}
-    }
-    if let Some(mode) = int(source, "defaultMode")
-        && !(0..=0o777).contains(&mode)
-    {
-        let detail = "must be a number between 0 and 0777 (octal), both inclusive";
-        errors.push(FieldError::invalid(&path.child("defaultMode"), mode, detail));
-    }
-    for (index, item) in list(source, "items").iter().enumerate() {
-        let path = path.child("items").index(index);
-        let target = text(item, "path");
-        if target.is_empty() {
-            errors.push(FieldError::required(&path.child("path"), ""));
-        } else if target.starts_with('/') {
-            errors.push(FieldError::invalid(
-                &path.child("path"),
-                target,
-                "must be a relative path",
-            ));
-        } else if target.split('/').any(|part| part == "..") {
-            errors.push(FieldError::invalid(
-                &path.child("path"),
-                target,
-                "must not contain '..'",
-            ));
-        }
-        if kind.as_str() != "downwardAPI" && text(item, "key").is_empty() {
-            errors.push(FieldError::required(&path.child("key"), ""));
+        let claim = text(at(volume, "persistentVolumeClaim"), "claimName");
+        if claims.contains(claim) {
+            let path = path.child("persistentVolumeClaim").child("claimName");
+            let detail = "must not reference a PVC that gets created for an ephemeral volume";
+            errors.push(FieldError::invalid(&path, claim, detail));
         }
     }
-}
-
-fn named(source: &Value, field: &str, path: &Path, errors: &mut Vec<FieldError>) {
-    if text(source, field).is_empty() {
-        errors.push(FieldError::required(&path.child(field), ""));
-    }
+    good
 }

@@ -1,16 +1,39 @@
 //! Services. Addresses and node ports are allocated by the registry; this is what the object itself says.
 
-use std::collections::BTreeSet;
+mod addresses;
+mod change;
+mod rules;
+#[cfg(test)]
+mod tests;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use timonel_api::{FieldError, Path, names};
 
+pub(crate) use self::addresses::cluster_ips;
 use super::super::cells::{age, labels, name};
-use super::super::common;
-use super::super::strategy::{Column, Strategy};
-use super::super::value::{at, default, default_text, each, ensure, flag, has, int, list, set, text, within};
+use super::super::strategy::{Column, Context, Strategy};
+use super::super::value::{at, default, default_text, each, ensure, has, int, list, set, text, within};
 use super::super::warnings as odd;
+
+/// Whether a Service has no cluster address, on purpose.
+pub(crate) fn is_headless(spec: &Value) -> bool {
+    matches!(list(spec, "clusterIPs"), [only] if only == "None")
+}
+
+/// Whether a Service can be reached from outside of the cluster.
+fn externally_accessible(spec: &Value) -> bool {
+    match text(spec, "type") {
+        "LoadBalancer" | "NodePort" => true,
+        "ClusterIP" => !list(spec, "externalIPs").is_empty(),
+        _ => false,
+    }
+}
+
+/// Whether load balancers ask nodes for pods of their own.
+pub(crate) fn needs_health_check(spec: &Value) -> bool {
+    text(spec, "type") == "LoadBalancer" && text(spec, "externalTrafficPolicy") == "Local"
+}
 
 /// `services`.
 pub(crate) struct Services;
@@ -41,11 +64,11 @@ impl Strategy for Services {
                 }
             });
             let kind = text(spec, "type").to_owned();
-            if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
+            if externally_accessible(spec) {
                 default_text(spec, "externalTrafficPolicy", "Cluster");
             }
-            if kind != "ExternalName" {
-                default_text(spec, "internalTrafficPolicy", "Cluster");
+            if matches!(kind.as_str(), "ClusterIP" | "LoadBalancer" | "NodePort") {
+                default(spec, "internalTrafficPolicy", "Cluster");
             }
             if kind == "LoadBalancer" {
                 default(spec, "allocateLoadBalancerNodePorts", true);
@@ -53,47 +76,31 @@ impl Strategy for Services {
         });
         if let Some(status) = ensure(object, "status") {
             default(status, "loadBalancer", json!({}));
+            within(status, "loadBalancer", |balancer| {
+                each(balancer, "ingress", |point| {
+                    if !text(point, "ip").is_empty() {
+                        default(point, "ipMode", "VIP");
+                    }
+                });
+            });
         }
     }
 
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
-        names::label_1035(name, prefix)
+        // Since 1.36 a name may begin with a digit (`RelaxedServiceNameValidation`).
+        names::label(name, prefix)
+    }
+
+    fn prepare_create(&self, object: &mut Value, _context: &Context<'_>) {
+        within(object, "spec", |spec| addresses::normalise(spec, None));
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value, _context: &Context<'_>) {
+        change::complete(new, old);
     }
 
     fn validate(&self, object: &Value) -> Vec<FieldError> {
-        let (path, spec, mut errors) = (Path::new("spec"), at(object, "spec"), Vec::new());
-        let kind = text(spec, "type");
-        common::one_of(
-            spec,
-            "type",
-            &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"],
-            &path,
-            &mut errors,
-        );
-        common::one_of(spec, "sessionAffinity", &["ClientIP", "None"], &path, &mut errors);
-        let headless = text(spec, "clusterIP") == "None";
-        if list(spec, "ports").is_empty() && !headless && kind != "ExternalName" {
-            errors.push(FieldError::required(&path.child("ports"), ""));
-        }
-        if kind == "ExternalName" {
-            let external = text(spec, "externalName");
-            if external.is_empty() {
-                errors.push(FieldError::required(&path.child("externalName"), ""));
-            } else {
-                let wrong = names::subdomain(external.strip_suffix('.').unwrap_or(external), false);
-                let path = path.child("externalName");
-                errors.extend(wrong.into_iter().map(|m| FieldError::invalid(&path, external, m)));
-            }
-        }
-        if headless && kind != "ClusterIP" {
-            let detail = "may not be set to 'None' for LoadBalancer services";
-            errors.push(FieldError::invalid(&path.child("clusterIPs").index(0), "None", detail));
-        }
-        for (key, value) in super::super::value::entries(spec, "selector") {
-            common::label(key, value.as_str().unwrap_or(""), &path.child("selector"), &mut errors);
-        }
-        ports(spec, &path, &mut errors);
-        errors
+        rules::validate(object, &Value::Null)
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {
@@ -101,22 +108,25 @@ impl Strategy for Services {
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = self.validate(new);
-        let (new, old, path) = (at(new, "spec"), at(old, "spec"), Path::new("spec"));
-        let had = text(old, "clusterIP");
-        if !had.is_empty()
-            && text(new, "type") != "ExternalName"
-            && text(old, "type") != "ExternalName"
-            && text(new, "clusterIP") != had
-        {
-            let shown = json!([text(new, "clusterIP")]);
-            errors.push(FieldError::invalid(
-                &path.child("clusterIPs").index(0),
-                shown,
-                "may not change once set",
-            ));
+        let mut errors = Vec::new();
+        let (path, now, before) = (Path::new("spec"), at(new, "spec"), at(old, "spec"));
+        addresses::update(now, before, &mut errors);
+        let balancers = [now, before].iter().all(|spec| text(spec, "type") == "LoadBalancer");
+        let (class, at_class) = (at(now, "loadBalancerClass"), path.child("loadBalancerClass"));
+        if balancers && class != at(before, "loadBalancerClass") {
+            errors.push(FieldError::invalid(&at_class, class.clone(), "may not change once set"));
         }
+        rules::balancer_class(now, &path, &mut errors);
+        let port = "healthCheckNodePort";
+        if needs_health_check(now) && needs_health_check(before) && at(now, port) != at(before, port) {
+            errors.push(FieldError::forbidden(&path.child(port), "field is immutable"));
+        }
+        errors.extend(rules::validate(new, old));
         errors
+    }
+
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        rules::balancer_status(new, old)
     }
 
     fn selectable_fields(&self, object: &Value) -> Vec<(&'static str, String)> {
@@ -200,75 +210,6 @@ fn warnings(service: &Value) -> Vec<String> {
         warnings.push("spec.trafficDistribution: \"PreferClose\" is deprecated; use \"PreferSameZone\"".to_owned());
     }
     warnings
-}
-
-fn ports(spec: &Value, path: &Path, errors: &mut Vec<FieldError>) {
-    let all = list(spec, "ports");
-    let mut seen_names = BTreeSet::new();
-    let mut seen_ports = BTreeSet::new();
-    for (index, port) in all.iter().enumerate() {
-        let path = path.child("ports").index(index);
-        let port_name = text(port, "name");
-        if port_name.is_empty() {
-            if all.len() > 1 {
-                errors.push(FieldError::required(&path.child("name"), ""));
-            }
-        } else {
-            let wrong = names::label(port_name, false);
-            errors.extend(
-                wrong
-                    .into_iter()
-                    .map(|m| FieldError::invalid(&path.child("name"), port_name, m)),
-            );
-            if !seen_names.insert(port_name) {
-                errors.push(FieldError::duplicate(&path.child("name"), port_name));
-            }
-        }
-        let number = int(port, "port").unwrap_or(0);
-        if !(1..=65535).contains(&number) {
-            errors.push(FieldError::invalid(
-                &path.child("port"),
-                number,
-                "must be between 1 and 65535, inclusive",
-            ));
-        }
-        common::one_of(port, "protocol", &["SCTP", "TCP", "UDP"], &path, errors);
-        if !seen_ports.insert((number, text(port, "protocol"))) {
-            errors.push(FieldError::duplicate(
-                &path,
-                json!({"port": number, "protocol": text(port, "protocol")}),
-            ));
-        }
-        match at(port, "targetPort") {
-            Value::String(target) => {
-                let wrong = names::port_name(target);
-                let path = path.child("targetPort");
-                errors.extend(
-                    wrong
-                        .into_iter()
-                        .map(|m| FieldError::invalid(&path, target.as_str(), m)),
-                );
-            }
-            target => {
-                let target = target.as_i64().unwrap_or(0);
-                if !(1..=65535).contains(&target) {
-                    let detail = "must be between 1 and 65535, inclusive";
-                    errors.push(FieldError::invalid(&path.child("targetPort"), target, detail));
-                }
-            }
-        }
-        if int(port, "nodePort").unwrap_or(0) != 0 && text(spec, "type") == "ClusterIP" {
-            let detail = "may not be used when `type` is 'ClusterIP'";
-            errors.push(FieldError::forbidden(&path.child("nodePort"), detail));
-        }
-    }
-    if has(spec, "publishNotReadyAddresses")
-        && flag(spec, "publishNotReadyAddresses")
-        && text(spec, "type") == "ExternalName"
-    {
-        let detail = "may not be set when `type` is 'ExternalName'";
-        errors.push(FieldError::forbidden(&path.child("publishNotReadyAddresses"), detail));
-    }
 }
 
 fn external_ip(service: &Value) -> String {
