@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
@@ -29,6 +30,8 @@ pub struct Config {
     pub event_ttl: Duration,
     /// How long a request may take that is no watch and no stream.
     pub request_timeout: Duration,
+    /// Who else in this process answers below [`crate::http::MOUNT`].
+    pub guest: Option<Arc<dyn crate::http::Guest>>,
     /// The largest request body.
     pub body_limit: usize,
     /// How much is taken on at a time, and how long whom is waited for.
@@ -85,6 +88,7 @@ impl Default for Config {
             advertise_port: 6443,
             event_ttl: Duration::from_secs(3600),
             request_timeout: Duration::from_secs(60),
+            guest: None,
             body_limit: timonel_api::decode::MAX_BYTES,
             limits: Limits::default(),
             grace: Duration::from_secs(10),

@@ -121,6 +121,8 @@ pub(crate) enum Command {
     Attach(commands::exec::Attach),
     /// Change fields of an object
     Patch(commands::patch::Patch),
+    /// Tell where the scheduler would put pods, and why, without creating them
+    Plan(commands::plan::Plan),
     /// Change one feature of objects
     #[command(subcommand)]
     Set(commands::patch::Set),

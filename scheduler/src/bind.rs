@@ -10,7 +10,7 @@ use serde_json::json;
 use timonel_api::ObjectKey;
 use timonel_client::Clock;
 
-use crate::pod_info::nominated_node;
+use crate::pod_info::{nominated_node, scheduler_name};
 
 /// A write that takes longer is given up; the watch will tell how it ended.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -150,19 +150,15 @@ async fn write_status(client: &kube::Client, pod: &Pod, status: serde_json::Valu
 }
 
 /// Deletes a pod that makes room for a more important one.
-pub(crate) async fn evict(
-    client: &kube::Client,
-    clock: &dyn Clock,
-    victim: &Pod,
-    preemptor: &ObjectKey,
-) -> kube::Result<()> {
+pub(crate) async fn evict(client: &kube::Client, clock: &dyn Clock, victim: &Pod, preemptor: &Pod) -> kube::Result<()> {
     let key = timonel_client::runner::key_of(victim);
+    let scheduler = scheduler_name(preemptor);
     let api: Api<Pod> = Api::namespaced(client.clone(), &key.namespace);
     let patch = json!({"metadata": {"uid": victim.metadata.uid}, "status": {"conditions": [{
         "type": "DisruptionTarget",
         "status": "True",
         "reason": "PreemptionByScheduler",
-        "message": "default-scheduler: preempting to accommodate a higher priority pod",
+        "message": format!("{scheduler}: preempting to accommodate a higher priority pod"),
         "lastTransitionTime": k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(clock.now()),
     }]}});
     api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(&patch))
@@ -174,6 +170,6 @@ pub(crate) async fn evict(
         }),
         ..DeleteParams::default()
     };
-    tracing::info!(victim = %key, %preemptor, "preempting");
+    tracing::info!(victim = %key, preemptor = %timonel_client::runner::key_of(preemptor), "preempting");
     api.delete(&key.name, &params).await.map(|_| ())
 }

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use k8s_openapi::api::apps::v1::{ReplicaSet, StatefulSet};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ReplicationController, Service};
+use timonel_api::ObjectKey;
 use timonel_api::selector::LabelSelector;
-use timonel_api::{ObjectKey, pod};
 use timonel_client::Reader;
 
-use crate::plugins::ClusterEvent;
+use crate::index::PodIndex;
 use crate::pod_info::PodInfo;
-use crate::snapshot::{NodeInfo, Nominated, Snapshot};
+use crate::snapshot::{NodeInfo, Nominated, Order, Snapshot};
 
 /// Owners and services, for default topology spreading.
 #[derive(Clone, Debug)]
@@ -86,56 +86,65 @@ impl Owners {
 }
 
 /// A pod without a node, and the one on which room is being made for it.
+#[derive(Debug)]
 struct Nomination {
     node: String,
     info: Arc<PodInfo>,
 }
 
 /// Where a pod is counted.
+#[derive(Debug)]
 struct Placed {
     node: String,
     assumed: bool,
 }
 
 /// The scheduler's own view of the cluster.
-#[derive(Default)]
-pub(crate) struct Cluster {
+#[derive(Debug, Default)]
+pub struct Cluster {
     nodes: OrdMap<String, Arc<NodeInfo>>,
+    /// Nodes that only pods speak of: they are rare (one was just deleted), and no decision sees them.
+    unknown: BTreeMap<String, Arc<NodeInfo>>,
     placed: BTreeMap<String, Placed>,
     nominations: BTreeMap<String, Nomination>,
+    nominated: Nominated,
     namespaces: crate::snapshot::Namespaces,
+    index: PodIndex,
+    order: Order,
+    /// Nodes came, went or moved to another zone since the order was made.
+    disordered: bool,
 }
 
 impl Cluster {
     /// Returns what a decision sees.
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        let mut nodes = self.nodes.clone();
-        // Nodes that only pods speak of are rare (a node was just deleted); leave them out.
-        let unknown: Vec<String> = nodes
-            .iter()
-            .filter(|(_, info)| info.node.is_none())
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in unknown {
-            nodes.remove(&name);
+    pub fn snapshot(&mut self) -> Snapshot {
+        if std::mem::take(&mut self.disordered) {
+            self.order = Order::new(&self.nodes);
         }
         Snapshot {
-            nodes,
+            nodes: self.nodes.clone(),
             namespaces: self.namespaces.clone(),
-            nominated: self.nominated(),
+            nominated: self.nominated.clone(),
+            index: self.index.clone(),
+            order: self.order.clone(),
         }
     }
 
-    fn nominated(&self) -> Nominated {
+    /// Returns what is known of a node.
+    pub fn node(&self, name: &str) -> Option<Arc<NodeInfo>> {
+        self.nodes.get(name).cloned()
+    }
+
+    fn renominate(&mut self) {
         let mut by_node: BTreeMap<&str, Vec<Arc<PodInfo>>> = BTreeMap::new();
         for nomination in self.nominations.values() {
             let waiting = by_node.entry(&nomination.node).or_default();
             waiting.push(Arc::clone(&nomination.info));
         }
-        by_node
+        self.nominated = by_node
             .into_iter()
             .map(|(node, waiting)| (node.to_owned(), waiting))
-            .collect()
+            .collect();
     }
 
     /// Keeps room on a node for a pod that is not there yet.
@@ -145,44 +154,62 @@ impl Cluster {
         }
         let node = node.to_owned();
         self.nominations.insert(info.uid.clone(), Nomination { node, info });
+        self.renominate();
     }
 
     /// Keeps room for a pod no longer; tells whether some was kept.
     pub(crate) fn withdraw(&mut self, uid: &str) -> bool {
-        self.nominations.remove(uid).is_some()
+        let withdrawn = self.nominations.remove(uid).is_some();
+        if withdrawn {
+            self.renominate();
+        }
+        withdrawn
     }
 
-    /// Takes a node that is new or has changed; tells what that may help.
-    pub(crate) fn set_node(&mut self, node: Arc<Node>) -> Vec<ClusterEvent> {
+    /// Takes a node that is new or has changed; returns what it was before.
+    pub fn set_node(&mut self, node: Arc<Node>) -> Option<Arc<Node>> {
         let name = node.metadata.name.clone().unwrap_or_default();
-        let info = self.info(&name);
+        let known = self.nodes.remove(&name).or_else(|| self.unknown.remove(&name));
+        let mut info = known.unwrap_or_else(|| fresh(&name));
         let old = info.node.clone();
-        Arc::make_mut(info).set_node(Arc::clone(&node));
-        let Some(old) = old else {
-            return vec![ClusterEvent::NodeAdded];
-        };
-        let mut events = Vec::new();
-        let allocatable = |node: &Node| node.status.as_ref().and_then(|status| status.allocatable.clone());
-        if allocatable(&old) != allocatable(&node) {
-            events.push(ClusterEvent::NodeAllocatable);
+        let moved = old
+            .as_ref()
+            .is_none_or(|old| old.metadata.labels != node.metadata.labels);
+        if let Some(old) = &old {
+            self.index.count_node(old, &info.images, -1);
         }
-        if old.metadata.labels != node.metadata.labels {
-            events.push(ClusterEvent::NodeLabels);
+        if moved {
+            for pod in info.pods.values() {
+                self.index.count(pod, &name, old.as_deref(), -1);
+                self.index.count(pod, &name, Some(&node), 1);
+            }
         }
-        let taints = |node: &Node| node.spec.as_ref().map(|spec| (spec.taints.clone(), spec.unschedulable));
-        if taints(&old) != taints(&node) {
-            events.push(ClusterEvent::NodeTaints);
+        Arc::make_mut(&mut info).set_node(Arc::clone(&node));
+        self.index.count_node(&node, &info.images, 1);
+        self.disordered |= moved;
+        if !self.disordered {
+            self.order.set(Arc::clone(&info));
         }
-        events
+        self.nodes.insert(name, info);
+        old
     }
 
     /// Forgets a node; pods that are still said to be on it stay counted.
-    pub(crate) fn remove_node(&mut self, name: &str) {
-        let Some(info) = self.nodes.get_mut(name) else { return };
-        if info.pods.is_empty() {
-            self.nodes.remove(name);
-        } else {
-            Arc::make_mut(info).node = None;
+    pub fn remove_node(&mut self, name: &str) {
+        let Some(mut info) = self.nodes.remove(name) else {
+            return;
+        };
+        self.disordered = true;
+        let node = Arc::make_mut(&mut info).node.take();
+        if let Some(node) = &node {
+            self.index.count_node(node, &info.images, -1);
+        }
+        for pod in info.pods.values() {
+            self.index.count(pod, name, node.as_deref(), -1);
+            self.index.count(pod, name, None, 1);
+        }
+        if !info.pods.is_empty() {
+            self.unknown.insert(name.to_owned(), info);
         }
     }
 
@@ -199,17 +226,19 @@ impl Cluster {
     }
 
     /// Takes a pod that is bound to a node.
-    pub(crate) fn set_placed(&mut self, info: Arc<PodInfo>, node: &str) -> ClusterEvent {
-        if pod::is_terminal(&info.pod) {
-            self.remove_pod(&info.uid);
-            return ClusterEvent::PodGone;
-        }
+    pub fn set_placed(&mut self, info: Arc<PodInfo>, node: &str) {
         self.place(info, node, false);
-        ClusterEvent::PodPlaced
+    }
+
+    /// Returns a pod that is counted somewhere, and where.
+    pub(crate) fn placed(&self, uid: &str) -> Option<(&Arc<PodInfo>, &str)> {
+        let node = self.placed.get(uid)?.node.as_str();
+        let info = self.nodes.get(node).or_else(|| self.unknown.get(node))?;
+        Some((info.pods.get(uid)?, node))
     }
 
     /// Counts a pod on a node before the API server has confirmed that.
-    pub(crate) fn assume(&mut self, info: Arc<PodInfo>, node: &str) {
+    pub fn assume(&mut self, info: Arc<PodInfo>, node: &str) {
         self.place(info, node, true);
     }
 
@@ -226,17 +255,40 @@ impl Cluster {
     }
 
     /// Takes a pod off its node; tells whether it was on one.
-    pub(crate) fn remove_pod(&mut self, uid: &str) -> bool {
+    pub fn remove_pod(&mut self, uid: &str) -> bool {
         let Some(placed) = self.placed.remove(uid) else {
             return false;
         };
-        if let Some(info) = self.nodes.get_mut(&placed.node) {
-            Arc::make_mut(info).remove_pod(uid);
-            if info.node.is_none() && info.pods.is_empty() {
-                self.nodes.remove(&placed.node);
+        self.change_node(&placed.node, |info, index| {
+            if let Some(pod) = info.pods.get(uid).cloned() {
+                index.count(&pod, &info.name, info.node.as_deref(), -1);
+                info.remove_pod(uid);
             }
-        }
+        });
         true
+    }
+
+    /// Changes what is on a node, and keeps what follows from it.
+    fn change_node(&mut self, name: &str, change: impl FnOnce(&mut NodeInfo, &mut PodIndex)) {
+        if let Some(info) = self.nodes.get_mut(name) {
+            if !self.disordered {
+                // Nobody else holds the node then, so that it is changed where it stands.
+                self.order.set(Arc::new(NodeInfo {
+                    name: name.to_owned(),
+                    ..NodeInfo::default()
+                }));
+            }
+            change(Arc::make_mut(info), &mut self.index);
+            if !self.disordered {
+                self.order.set(Arc::clone(info));
+            }
+            return;
+        }
+        let info = self.unknown.entry(name.to_owned()).or_insert_with(|| fresh(name));
+        change(Arc::make_mut(info), &mut self.index);
+        if info.pods.is_empty() {
+            self.unknown.remove(name);
+        }
     }
 
     /// Forgets everything but assumptions, to be told all again.
@@ -251,6 +303,7 @@ impl Cluster {
             self.remove_pod(&uid);
         }
         self.nominations.clear();
+        self.renominate();
     }
 
     /// Forgets all nodes that are not in `known`.
@@ -268,21 +321,106 @@ impl Cluster {
 
     fn place(&mut self, info: Arc<PodInfo>, node: &str, assumed: bool) {
         let uid = info.uid.clone();
-        self.nominations.remove(&uid);
+        self.withdraw(&uid);
         if self.placed.get(&uid).is_some_and(|placed| placed.node != node) {
             self.remove_pod(&uid);
         }
-        Arc::make_mut(self.info(node)).add_pod(info);
+        self.change_node(node, |there, index| {
+            if let Some(old) = there.pods.get(&info.uid).cloned() {
+                index.count(&old, &there.name, there.node.as_deref(), -1);
+            }
+            index.count(&info, &there.name, there.node.as_deref(), 1);
+            there.add_pod(info);
+        });
         let node = node.to_owned();
         self.placed.insert(uid, Placed { node, assumed });
     }
+}
 
-    fn info(&mut self, name: &str) -> &mut Arc<NodeInfo> {
-        self.nodes.entry(name.to_owned()).or_insert_with(|| {
-            Arc::new(NodeInfo {
-                name: name.to_owned(),
-                ..NodeInfo::default()
-            })
-        })
+fn fresh(name: &str) -> Arc<NodeInfo> {
+    Arc::new(NodeInfo {
+        name: name.to_owned(),
+        ..NodeInfo::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn node(at: u64, zone: u64) -> Arc<Node> {
+        let name = format!("n{at}");
+        let labels = json!({"kubernetes.io/hostname": name, "topology.kubernetes.io/zone": format!("z{zone}")});
+        let images = json!([{"names": [format!("image:{}", at % 2)], "sizeBytes": 1}]);
+        let node = json!({"metadata": {"name": name, "labels": labels}, "status": {"images": images}});
+        Arc::new(serde_json::from_value(node).unwrap())
+    }
+
+    fn pod(at: u64, kind: u64) -> Arc<PodInfo> {
+        let term =
+            json!({"labelSelector": {"matchLabels": {"app": "a0"}}, "topologyKey": "topology.kubernetes.io/zone"});
+        let affinity = match kind {
+            0 => json!({}),
+            1 => json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}),
+            _ => {
+                json!({"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 3, "podAffinityTerm": term}]}})
+            }
+        };
+        let pod = json!({
+            "metadata": {"name": format!("p{at}"), "namespace": "d", "uid": format!("u{at}"), "labels": {"app": format!("a{kind}")}},
+            "spec": {"affinity": affinity, "containers": []},
+        });
+        Arc::new(PodInfo::new(Arc::new(serde_json::from_value(pod).unwrap()), None))
+    }
+
+    /// What is counted as things come and go is what counting all of them anew gives, whatever came and went.
+    #[test]
+    fn the_index_is_what_counting_anew_gives() {
+        let mut random = 7u64;
+        let mut next = |below: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 33) % below
+        };
+        let mut cluster = Cluster::default();
+        for step in 0..2000 {
+            let (at, kind) = (next(6), next(3));
+            match next(6) {
+                0 | 1 => {
+                    cluster.set_node(node(at, next(3)));
+                }
+                2 => cluster.remove_node(&format!("n{at}")),
+                3 => {
+                    cluster.remove_pod(&format!("u{}", next(12)));
+                }
+                4 => cluster.assume(pod(next(12), kind), &format!("n{at}")),
+                _ => cluster.set_placed(pod(next(12), kind), &format!("n{at}")),
+            }
+            let snapshot = cluster.snapshot();
+            let anew = Snapshot::new(snapshot.nodes.clone(), Default::default(), Default::default());
+            // Pods on nodes that are not known any more are in the one and not in the other: they are in no domain.
+            let known = |snapshot: &Snapshot| {
+                let classes = snapshot.index.classes().map(|class| {
+                    let on: Vec<_> = class
+                        .on
+                        .iter()
+                        .filter(|(name, _)| snapshot.nodes.contains_key(&***name))
+                        .collect();
+                    let zones = class.per_domain("topology.kubernetes.io/zone", &snapshot.nodes);
+                    format!("{:?} {:?} {on:?} {zones:?}", class.labels, class.leaving)
+                });
+                let carried = snapshot.index.carried();
+                let carried = carried.map(|carried| format!("{:?} {:?}", carried.speech, carried.counts));
+                let all: Vec<String> = classes.chain(carried).filter(|line| !line.ends_with("{}")).collect();
+                let nodes = snapshot.index.nodes_per_domain("topology.kubernetes.io/zone");
+                format!(
+                    "{all:#?} {nodes:?} {} {}",
+                    snapshot.index.nodes_with_image("image:0"),
+                    snapshot.order.len()
+                )
+            };
+            assert_eq!(known(&snapshot), known(&anew), "after step {step}");
+        }
     }
 }

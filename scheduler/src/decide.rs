@@ -1,10 +1,11 @@
 //! The decision about one pod: pure, from a snapshot to a node or to the reasons why there is none.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, LazyLock};
 
-use crate::plugins::{self, Prepared, Rejection};
+use crate::plugins::{Prepared, Rejection};
 use crate::pod_info::PodInfo;
+use crate::profile::{Enabled, Profile};
 use crate::snapshot::{NodeInfo, Snapshot};
 
 /// What a node got from one plugin.
@@ -32,20 +33,53 @@ pub enum Verdict {
     Rejected(Rejection),
 }
 
-/// The decision about one pod, with the verdict on every node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What one plugin gave the feasible nodes, in their order.
+#[derive(Clone, Debug)]
+struct Column {
+    plugin: &'static str,
+    weight: i64,
+    scores: Vec<i64>,
+}
+
+/// The decision about one pod, with the verdict on every node that was looked at.
+#[derive(Clone, Debug, Default)]
 pub struct Decision {
     /// The node to bind the pod to, if any can take it.
     pub node: Option<String>,
-    /// Why, per node.
-    pub verdicts: BTreeMap<String, Verdict>,
+    /// How many nodes there are.
+    pub nodes: usize,
+    /// Where the next decision had better begin to look, so that all nodes get their turn.
+    pub next_start: usize,
+    /// Said of all nodes at once, before any was looked at.
+    pub refusal: Option<Rejection>,
+    /// Who said beforehand which nodes alone can do; the others were not looked at.
+    pub narrowed_by: BTreeSet<&'static str>,
+    feasible: Vec<Arc<NodeInfo>>,
+    totals: Vec<i64>,
+    columns: Vec<Column>,
+    rejected: Vec<(Arc<NodeInfo>, Rejection)>,
+}
+
+/// What a decision is told besides the world: where to begin, and what to do when nodes are equally good.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Turn {
+    /// The place of the first node to look at.
+    pub start: usize,
+    /// Chooses among equally good nodes: a random number in production, a seeded one in tests.
+    pub tie: u64,
+    /// Look at every node, however many there are: for people who ask.
+    pub thorough: bool,
 }
 
 impl Decision {
     /// Says why no node was found, in upstream's words.
     pub fn message(&self) -> String {
-        if self.verdicts.is_empty() {
+        if self.nodes == 0 {
             return "no nodes available to schedule pods".to_owned();
+        }
+        let nodes = self.nodes;
+        if let Some(refusal) = &self.refusal {
+            return format!("0/{nodes} nodes are available: {}.", refusal.reasons.join(", "));
         }
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for rejection in self.rejections() {
@@ -53,102 +87,241 @@ impl Decision {
                 *counts.entry(reason).or_insert(0) += 1;
             }
         }
+        let absent = self.absent_reason();
+        if self.unvisited() > 0 {
+            *counts.entry(&absent).or_insert(0) += self.unvisited();
+        }
         let mut reasons: Vec<String> = counts
             .iter()
             .map(|(reason, count)| format!("{count} {reason}"))
             .collect();
         reasons.sort();
-        format!("0/{} nodes are available: {}.", self.verdicts.len(), reasons.join(", "))
+        format!("0/{nodes} nodes are available: {}.", reasons.join(", "))
+    }
+
+    /// Who rejected the pod, whether a node or all of them.
+    pub fn rejected_by(&self) -> BTreeSet<&'static str> {
+        let nodes = self.rejected.iter().map(|(_, rejection)| rejection.plugin);
+        let all = self.refusal.iter().map(|rejection| rejection.plugin);
+        nodes.chain(all).chain(self.narrowed_by.iter().copied()).collect()
+    }
+
+    fn absent_reason(&self) -> String {
+        let plugins: Vec<&str> = self.narrowed_by.iter().copied().collect();
+        format!("node(s) didn't satisfy plugin(s) [{}]", plugins.join(" "))
+    }
+
+    /// How many nodes were not looked at because a plugin knew beforehand that they will not do.
+    fn unvisited(&self) -> usize {
+        if self.narrowed_by.is_empty() {
+            return 0;
+        }
+        self.nodes
+            .saturating_sub(self.rejected.len())
+            .saturating_sub(self.feasible.len())
     }
 
     /// Visits the nodes that cannot take the pod.
     pub fn rejections(&self) -> impl Iterator<Item = (&str, &Rejection)> {
-        self.verdicts.iter().filter_map(|(node, verdict)| match verdict {
-            Verdict::Rejected(rejection) => Some((node.as_str(), rejection)),
-            Verdict::Feasible { .. } => None,
+        self.rejected
+            .iter()
+            .map(|(node, rejection)| (node.name.as_str(), rejection))
+    }
+
+    /// Visits the nodes that can take the pod, with the weighted sums of what they got.
+    pub fn totals(&self) -> impl Iterator<Item = (&str, i64)> {
+        let totals = self.totals.iter().copied();
+        self.feasible.iter().map(|node| node.name.as_str()).zip(totals)
+    }
+
+    /// Visits what the plugins gave to the feasible node at this place of [`Self::totals`].
+    pub fn scores_at(&self, at: usize) -> impl Iterator<Item = Score> {
+        self.columns.iter().filter_map(move |column| {
+            Some(Score {
+                plugin: column.plugin,
+                weight: column.weight,
+                score: *column.scores.get(at)?,
+            })
         })
     }
+
+    /// Returns the verdict on every node that was looked at.
+    pub fn verdicts(&self) -> BTreeMap<String, Verdict> {
+        let rejected = self.rejected.iter();
+        let rejected = rejected.map(|(node, rejection)| (node.name.clone(), Verdict::Rejected(rejection.clone())));
+        let feasible = self.totals().enumerate().map(|(at, (node, total))| {
+            let scores = self.scores_at(at).collect();
+            (node.to_owned(), Verdict::Feasible { total, scores })
+        });
+        rejected.chain(feasible).collect()
+    }
+
+    fn at_once(node: &Arc<NodeInfo>, snapshot: &Snapshot, start: usize) -> Self {
+        Self {
+            node: Some(node.name.clone()),
+            nodes: snapshot.nodes.len(),
+            next_start: start,
+            feasible: vec![Arc::clone(node)],
+            totals: vec![0],
+            ..Self::default()
+        }
+    }
 }
 
-/// Decides where a pod goes. `tie` chooses among equally good nodes: a random number in production, a seeded one in tests.
+/// Decides as the default profile does. `tie` chooses among equally good nodes.
 pub fn decide(pod: &PodInfo, snapshot: &Snapshot, tie: u64) -> Decision {
+    static DEFAULT: LazyLock<Profile> = LazyLock::new(Profile::default);
+    let turn = Turn { tie, ..Turn::default() };
+    decide_for(&DEFAULT, pod, snapshot, turn)
+}
+
+/// A plugin of the profile that has something to say about the pod.
+struct Ready<'a> {
+    enabled: &'a Enabled,
+    prepared: Box<dyn Prepared + 'a>,
+}
+
+fn prepare<'a>(profile: &'a Profile, pod: &'a PodInfo, snapshot: &'a Snapshot) -> Vec<Ready<'a>> {
+    let plugins = profile.plugins.iter();
+    plugins
+        .filter_map(|enabled| {
+            let prepared = enabled.plugin.prepare(pod, snapshot)?;
+            Some(Ready { enabled, prepared })
+        })
+        .collect()
+}
+
+/// Decides where a pod goes.
+pub fn decide_for(profile: &Profile, pod: &PodInfo, snapshot: &Snapshot, turn: Turn) -> Decision {
     // Room was made for it: it goes there, where it fits by now, whatever would be better.
     if let Some(node) = pod.nominated().and_then(|name| snapshot.nodes.get(name))
-        && fits(pod, snapshot, node)
+        && fits(profile, pod, snapshot, node).is_ok()
     {
-        let verdict = Verdict::Feasible {
-            total: 0,
-            scores: Vec::new(),
-        };
-        return Decision {
-            node: Some(node.name.clone()),
-            verdicts: BTreeMap::from([(node.name.clone(), verdict)]),
-        };
+        return Decision::at_once(node, snapshot, turn.start);
     }
-    let prepared: Vec<(&'static dyn plugins::Plugin, Box<dyn Prepared + '_>)> = plugins::all()
-        .iter()
-        .filter_map(|plugin| Some((*plugin, plugin.prepare(pod, snapshot)?)))
-        .collect();
-    let mut verdicts = BTreeMap::new();
-    let mut feasible: Vec<&NodeInfo> = Vec::new();
-    for (name, node) in &snapshot.nodes {
-        let refused = prepared.iter().find_map(|(_, plugin)| plugin.filter(node).err());
-        match refused.or_else(|| beside_nominated(pod, snapshot, node).err()) {
-            Some(rejection) => {
-                verdicts.insert(name.clone(), Verdict::Rejected(rejection));
+    let ready = prepare(profile, pod, snapshot);
+    let mut decision = Decision {
+        nodes: snapshot.nodes.len(),
+        next_start: turn.start,
+        ..Decision::default()
+    };
+    let mut only: Option<BTreeSet<String>> = None;
+    for plugin in ready.iter().filter(|plugin| plugin.enabled.filters) {
+        decision.refusal = plugin.prepared.refusal();
+        if decision.refusal.is_some() {
+            return decision;
+        }
+        if let Some(names) = plugin.prepared.only() {
+            decision.narrowed_by.insert(plugin.enabled.plugin.name());
+            only = Some(only.map_or(names.clone(), |before| &before & &names));
+        }
+    }
+    match only {
+        Some(names) => {
+            let named = names.iter().filter_map(|name| snapshot.nodes.get(name));
+            look(profile, &ready, pod, snapshot, named, usize::MAX, &mut decision);
+        }
+        None => {
+            let enough = if turn.thorough {
+                usize::MAX
+            } else {
+                profile.enough(decision.nodes)
+            };
+            let start = turn.start % decision.nodes.max(1);
+            let nodes = snapshot.nodes_from(start);
+            look(profile, &ready, pod, snapshot, nodes, enough, &mut decision);
+            let seen = decision.feasible.len() + decision.rejected.len();
+            decision.next_start = (start + seen) % decision.nodes.max(1);
+        }
+    }
+    score(&ready, &mut decision);
+    choose(turn.tie, &mut decision);
+    decision
+}
+
+/// Looks at nodes one after another until enough can take the pod.
+fn look<'a>(
+    profile: &Profile,
+    ready: &[Ready<'_>],
+    pod: &PodInfo,
+    snapshot: &Snapshot,
+    nodes: impl Iterator<Item = &'a Arc<NodeInfo>>,
+    enough: usize,
+    decision: &mut Decision,
+) {
+    for node in nodes {
+        let mut filters = ready.iter().filter(|plugin| plugin.enabled.filters);
+        let refused = filters.find_map(|plugin| plugin.prepared.filter(node).err());
+        match refused.or_else(|| beside_nominated(profile, pod, snapshot, node).err()) {
+            Some(rejection) => decision.rejected.push((Arc::clone(node), rejection)),
+            None => {
+                decision.feasible.push(Arc::clone(node));
+                if decision.feasible.len() >= enough {
+                    return;
+                }
             }
-            None => feasible.push(node),
         }
     }
-    let mut parts: Vec<Vec<Score>> = vec![Vec::new(); feasible.len()];
-    if feasible.len() > 1 {
-        for (plugin, prepared) in &prepared {
-            for (parts, score) in parts.iter_mut().zip(prepared.scores(&feasible)) {
-                parts.push(Score {
-                    plugin: plugin.name(),
-                    score,
-                    weight: plugin.weight(),
-                });
-            }
-        }
+}
+
+/// Lets the plugins score what is left to choose from.
+fn score(ready: &[Ready<'_>], decision: &mut Decision) {
+    decision.totals = vec![0; decision.feasible.len()];
+    if decision.feasible.len() < 2 {
+        return;
     }
-    let totals: Vec<i64> = parts
-        .iter()
-        .map(|parts| parts.iter().map(|part| part.score * part.weight).sum())
+    let nodes: Vec<&NodeInfo> = decision.feasible.iter().map(|node| &**node).collect();
+    for plugin in ready {
+        let Some(weight) = plugin.enabled.weight else { continue };
+        let scores = plugin.prepared.scores(&nodes);
+        if scores.is_empty() {
+            continue;
+        }
+        for (total, score) in decision.totals.iter_mut().zip(&scores) {
+            *total += score * weight;
+        }
+        decision.columns.push(Column {
+            plugin: plugin.enabled.plugin.name(),
+            weight,
+            scores,
+        });
+    }
+}
+
+/// Chooses one of the best.
+fn choose(tie: u64, decision: &mut Decision) {
+    let best = decision.totals.iter().copied().max();
+    let totals = decision.totals.iter().zip(&decision.feasible);
+    let winners: Vec<&str> = totals
+        .filter(|(total, _)| Some(**total) == best)
+        .map(|(_, node)| node.name.as_str())
         .collect();
-    let best = totals.iter().copied().max();
-    let mut winners: Vec<&NodeInfo> = Vec::new();
-    for ((node, scores), total) in feasible.iter().zip(parts).zip(totals) {
-        if Some(total) == best {
-            winners.push(node);
-        }
-        verdicts.insert(node.name.clone(), Verdict::Feasible { total, scores });
-    }
     let chosen = usize::try_from(tie % (winners.len().max(1) as u64)).unwrap_or(0);
-    Decision {
-        node: winners.get(chosen).map(|node| node.name.clone()),
-        verdicts,
-    }
+    decision.node = winners.get(chosen).map(|name| (*name).to_owned());
 }
 
-/// Tells whether a node passes every filter for a pod, as it is and as it will be when those have come that it is nominated for.
-pub fn fits(pod: &PodInfo, snapshot: &Snapshot, node: &NodeInfo) -> bool {
-    filter(pod, snapshot, node).is_ok() && beside_nominated(pod, snapshot, node).is_ok()
+/// Asks whether a node passes every filter for a pod, as it is and as it will be when those have come that it is nominated for.
+///
+/// # Errors
+/// Why not.
+pub fn fits(profile: &Profile, pod: &PodInfo, snapshot: &Snapshot, node: &NodeInfo) -> Result<(), Rejection> {
+    filter(profile, pod, snapshot, node)?;
+    beside_nominated(profile, pod, snapshot, node)
 }
 
-fn filter(pod: &PodInfo, snapshot: &Snapshot, node: &NodeInfo) -> Result<(), Rejection> {
-    plugins::all()
-        .iter()
-        .filter_map(|plugin| plugin.prepare(pod, snapshot))
-        .try_for_each(|plugin| plugin.filter(node))
+fn filter(profile: &Profile, pod: &PodInfo, snapshot: &Snapshot, node: &NodeInfo) -> Result<(), Rejection> {
+    let plugins = profile.plugins.iter().filter(|enabled| enabled.filters);
+    plugins
+        .filter_map(|enabled| enabled.plugin.prepare(pod, snapshot))
+        .try_for_each(|plugin| plugin.refusal().map_or_else(|| plugin.filter(node), Err))
 }
 
 /// A less important pod must not take the room that is being made for another.
-fn beside_nominated(pod: &PodInfo, snapshot: &Snapshot, node: &NodeInfo) -> Result<(), Rejection> {
+fn beside_nominated(profile: &Profile, pod: &PodInfo, snapshot: &Snapshot, node: &NodeInfo) -> Result<(), Rejection> {
     let Some(later) = snapshot.with_nominated(pod, node).map(Arc::new) else {
         return Ok(());
     };
-    filter(pod, &snapshot.with_node(Arc::clone(&later)), &later)
+    filter(profile, pod, &snapshot.with_node(Arc::clone(&later)), &later)
 }
 
 #[cfg(test)]

@@ -11,12 +11,18 @@
 //! [`decide`] is pure: plugins look at one concern each and give every node a verdict with upstream's reasons.
 //! Not here yet: volume binding (pods with claims are placed without regard to their volumes) and dynamic resources.
 
+pub mod account;
 mod bind;
-mod cluster;
+pub mod cluster;
+pub mod config;
 pub mod decide;
+pub mod desk;
+pub mod index;
+pub mod plan;
 pub mod plugins;
 pub mod pod_info;
 pub mod preempt;
+pub mod profile;
 pub mod queue;
 pub mod resources;
 mod shell;
@@ -28,26 +34,32 @@ use timonel_client::leader::{self, LeaderConfig};
 use timonel_client::{Clock, Rng};
 use tokio_util::sync::CancellationToken;
 
-pub use decide::{Decision, Verdict, decide};
+pub use account::Account;
+pub use decide::{Decision, Turn, Verdict, decide, decide_for};
+pub use desk::Desk;
+pub use profile::Profile;
 pub use queue::QueueConfig;
 
 /// How the scheduler works.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Which pods are ours: those whose `spec.schedulerName` this is.
-    pub scheduler_name: String,
+    /// Which pods are ours, and how each of them is scheduled; one profile per `spec.schedulerName`.
+    pub profiles: Vec<Arc<Profile>>,
     /// How long pods wait that could not be scheduled.
     pub queue: QueueConfig,
     /// Set where several schedulers may run: only the leader works.
     pub leader: Option<LeaderConfig>,
+    /// Where people ask what was decided, and what would be.
+    pub desk: Desk,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            scheduler_name: "default-scheduler".into(),
+            profiles: vec![Arc::new(Profile::default())],
             queue: QueueConfig::default(),
             leader: None,
+            desk: Desk::default(),
         }
     }
 }

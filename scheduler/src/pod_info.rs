@@ -1,6 +1,6 @@
 //! A pod with everything about it worked out once that plugins ask for again and again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, PodSpec, Toleration, WeightedPodAffinityTerm};
@@ -35,7 +35,9 @@ pub struct AffinityTerm {
     namespace_selector: Option<LabelSelector>,
     selector: LabelSelector,
     /// Which node label makes nodes one domain.
-    pub topology_key: String,
+    pub topology_key: Arc<str>,
+    /// Equal for terms that select the same pods in the same domains, so that many pods' terms are asked once.
+    pub(crate) identity: Arc<str>,
 }
 
 impl AffinityTerm {
@@ -44,25 +46,46 @@ impl AffinityTerm {
         if namespaces.is_empty() && term.namespace_selector.is_none() {
             namespaces.insert(pod_namespace.to_owned());
         }
+        let identity = format!(
+            "{} {namespaces:?} {:?} {:?}",
+            term.topology_key, term.namespace_selector, term.label_selector
+        );
         Self {
             namespaces,
+            identity: identity.into(),
             namespace_selector: term
                 .namespace_selector
                 .as_ref()
                 .map(|selector| LabelSelector::from_optional(Some(selector))),
             selector: LabelSelector::from_optional(term.label_selector.as_ref()),
-            topology_key: term.topology_key.clone(),
+            topology_key: term.topology_key.as_str().into(),
         }
     }
 
     /// Tells whether the term selects a pod. `namespaces` gives the labels of namespaces.
     pub fn matches(&self, pod: &PodInfo, namespaces: &crate::snapshot::Namespaces) -> bool {
-        let there = self.namespaces.contains(&pod.key.namespace)
+        self.selects(&pod.key.namespace, pod.pod.metadata.labels.as_ref(), namespaces)
+    }
+
+    /// Tells whether the term selects a pod, for all that is known without the labels of its namespace.
+    pub(crate) fn may_match(&self, pod: &PodInfo) -> bool {
+        (self.namespace_selector.is_some() || self.namespaces.contains(&pod.key.namespace))
+            && self.selector.matches_optional(pod.pod.metadata.labels.as_ref())
+    }
+
+    /// Tells whether the term selects pods of this namespace with these labels.
+    pub(crate) fn selects(
+        &self,
+        namespace: &str,
+        labels: Option<&BTreeMap<String, String>>,
+        namespaces: &crate::snapshot::Namespaces,
+    ) -> bool {
+        let there = self.namespaces.contains(namespace)
             || self
                 .namespace_selector
                 .as_ref()
-                .is_some_and(|selector| selector.matches_optional(namespaces.get(&pod.key.namespace)));
-        there && self.selector.matches_optional(pod.pod.metadata.labels.as_ref())
+                .is_some_and(|selector| selector.matches_optional(namespaces.get(namespace)));
+        there && self.selector.matches_optional(labels)
     }
 }
 
@@ -70,6 +93,12 @@ impl AffinityTerm {
 pub fn nominated_node(pod: &Pod) -> Option<&str> {
     let node = pod.status.as_ref()?.nominated_node_name.as_deref()?;
     (!node.is_empty()).then_some(node)
+}
+
+/// Returns the name of the scheduler that a pod asks for.
+pub fn scheduler_name(pod: &Pod) -> &str {
+    let name = pod.spec.as_ref().and_then(|spec| spec.scheduler_name.as_deref());
+    name.filter(|name| !name.is_empty()).unwrap_or("default-scheduler")
 }
 
 /// A pod, prepared for scheduling.

@@ -1,5 +1,6 @@
 //! Making room: which less important pods would have to go so that a pod fits (upstream's DefaultPreemption).
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +10,9 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use timonel_api::selector::LabelSelector;
 
 use crate::decide::{Decision, fits};
+use crate::plugins::Rejection;
 use crate::pod_info::PodInfo;
+use crate::profile::Profile;
 use crate::snapshot::{NodeInfo, Snapshot};
 
 /// What to do about a pod that fits nowhere.
@@ -36,13 +39,18 @@ struct Candidate {
     violations: usize,
 }
 
-/// Looks for the node where making room hurts least.
+/// Looks for the node where making room hurts least. `offset` says with which node to begin: a random number in production.
 pub fn preempt(
+    profile: &Profile,
     pod: &PodInfo,
     snapshot: &Snapshot,
     decision: &Decision,
     budgets: &[Arc<PodDisruptionBudget>],
+    offset: u64,
 ) -> Preemption {
+    let Some(args) = &profile.preemption else {
+        return Preemption::NotEligible("");
+    };
     if pod.spec().and_then(|spec| spec.preemption_policy.as_deref()) == Some("Never") {
         return Preemption::NotEligible("preemption: not eligible due to preemptionPolicy=Never.");
     }
@@ -59,24 +67,40 @@ pub fn preempt(
     if leaving {
         return Preemption::NotEligible("preemption: not eligible due to a terminating pod on the nominated node.");
     }
-    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+    // What was said of all nodes at once may be changed on any of them.
+    let everywhere = decision.refusal.as_ref().is_some_and(|refusal| refusal.resolvable);
+    let potential: Vec<&Arc<NodeInfo>> = decision
+        .rejections()
+        .filter(|(_, rejection)| rejection.resolvable)
+        .filter_map(|(name, _)| snapshot.nodes.get(name))
+        .chain(snapshot.nodes.values().filter(|_| everywhere))
+        .collect();
+    let mut reasons: BTreeMap<Cow<'static, str>, usize> = BTreeMap::new();
+    if potential.len() < decision.nodes {
+        reasons.insert(
+            "Preemption is not helpful for scheduling".into(),
+            decision.nodes - potential.len(),
+        );
+    }
+    let wanted = (potential.len() * args.min_candidate_nodes_percentage / 100).max(args.min_candidate_nodes_absolute);
+    let begin = usize::try_from(offset % (potential.len().max(1) as u64)).unwrap_or(0);
+    let (later, first) = potential.split_at(begin);
     let mut candidates = Vec::new();
-    for (name, rejection) in decision.rejections() {
-        let Some(node) = snapshot.nodes.get(name).filter(|_| rejection.resolvable) else {
-            *reasons.entry("Preemption is not helpful for scheduling").or_insert(0) += 1;
-            continue;
-        };
-        match victims_on(pod, snapshot, node, budgets) {
-            Some((victims, violations)) => candidates.push(Candidate {
-                node: name.to_owned(),
+    for node in first.iter().chain(later) {
+        match victims_on(profile, pod, snapshot, node, budgets) {
+            Ok((victims, violations)) => candidates.push(Candidate {
+                node: node.name.clone(),
                 victims,
                 violations,
             }),
-            None => {
-                *reasons
-                    .entry("No preemption victims found for incoming pod")
-                    .or_insert(0) += 1
+            Err(why) => {
+                for reason in why {
+                    *reasons.entry(reason).or_insert(0) += 1;
+                }
             }
+        }
+        if candidates.len() >= wanted && candidates.iter().any(|candidate| candidate.violations == 0) {
+            break;
         }
     }
     // Upstream's order: fewest broken budgets, then the least important victims, then the fewest, then the youngest.
@@ -117,7 +141,7 @@ pub fn preempt(
                 .map(|(reason, count)| format!("{count} {reason}"))
                 .collect();
             texts.sort();
-            let nodes = snapshot.nodes.len();
+            let nodes = decision.nodes;
             Preemption::Nothing(format!(
                 "preemption: 0/{nodes} nodes are available: {}.",
                 texts.join(", ")
@@ -141,13 +165,16 @@ fn started(pod: &PodInfo) -> Timestamp {
         .map_or(Timestamp::MAX, |time| time.0)
 }
 
-/// Finds the smallest set of less important pods on a node without which the pod fits.
+/// Finds the smallest set of less important pods on a node without which the pod fits, and how many budgets they break; or why
+/// there is none.
 fn victims_on(
+    profile: &Profile,
     pod: &PodInfo,
     snapshot: &Snapshot,
     node: &Arc<NodeInfo>,
     budgets: &[Arc<PodDisruptionBudget>],
-) -> Option<(Vec<Arc<PodInfo>>, usize)> {
+) -> Result<(Vec<Arc<PodInfo>>, usize), Vec<Cow<'static, str>>> {
+    let nobody = || vec![Cow::Borrowed("No preemption victims found for incoming pod")];
     let mut lower: Vec<Arc<PodInfo>> = node
         .pods
         .values()
@@ -155,15 +182,13 @@ fn victims_on(
         .cloned()
         .collect();
     if lower.is_empty() {
-        return None;
+        return Err(nobody());
     }
     let mut without = NodeInfo::clone(node);
     for victim in &lower {
         without.remove_pod(&victim.uid);
     }
-    if !fits_with(pod, snapshot, &without) {
-        return None;
-    }
+    fits_with(profile, pod, snapshot, &without).map_err(|rejection| rejection.reasons)?;
     // Spare as many as possible, the most important (and, among equals, the longest running) first, and those whose
     // budgets allow no disruption before all others.
     lower.sort_by_key(|victim| (Reverse(victim.priority), started(victim), victim.key.clone()));
@@ -173,18 +198,21 @@ fn victims_on(
     let breaking = breaking.into_iter().map(|victim| (victim, true));
     for (candidate, breaks) in breaking.chain(others.into_iter().map(|victim| (victim, false))) {
         without.add_pod(Arc::clone(&candidate));
-        if !fits_with(pod, snapshot, &without) {
+        if fits_with(profile, pod, snapshot, &without).is_err() {
             without.remove_pod(&candidate.uid);
             violations += usize::from(breaks);
             victims.push(candidate);
         }
     }
     victims.sort_by_key(|victim| (Reverse(victim.priority), started(victim), victim.key.clone()));
-    (!victims.is_empty()).then_some((victims, violations))
+    if victims.is_empty() {
+        return Err(nobody());
+    }
+    Ok((victims, violations))
 }
 
-fn fits_with(pod: &PodInfo, snapshot: &Snapshot, node: &NodeInfo) -> bool {
-    fits(pod, &snapshot.with_node(Arc::new(node.clone())), node)
+fn fits_with(profile: &Profile, pod: &PodInfo, snapshot: &Snapshot, node: &NodeInfo) -> Result<(), Rejection> {
+    fits(profile, pod, &snapshot.with_node(Arc::new(node.clone())), node)
 }
 
 fn split_by_budget(
@@ -205,8 +233,13 @@ fn split_by_budget(
         let mut breaks = false;
         for (budget, allowed) in budgets.iter().zip(&mut allowed) {
             let selector = budget.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+            let selector = LabelSelector::from_optional(selector);
+            let labels = pod.pod.metadata.labels.as_ref();
+            // Neither a budget that selects nothing in particular nor a pod without labels is concerned, as upstream.
             let concerned = budget.metadata.namespace.as_deref() == Some(pod.key.namespace.as_str())
-                && LabelSelector::from_optional(selector).matches_optional(pod.pod.metadata.labels.as_ref());
+                && !selector.is_everything()
+                && labels.is_some_and(|labels| !labels.is_empty())
+                && selector.matches_optional(labels);
             let counted = budget
                 .status
                 .as_ref()

@@ -9,15 +9,20 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use timonel_api::ObjectKey;
 use tokio::time::Instant;
 
-use crate::plugins::{self, ClusterEvent};
+use crate::plugins::{self, ClusterEvent, Happened};
+use crate::pod_info::PodInfo;
 
 /// Pods that no event has helped for this long are tried again all the same, as upstream.
 const LEFTOVER: Duration = Duration::from_secs(300);
+
+/// More than this that happens while a pod is in flight is not told apart: it is tried again.
+const MISSED: usize = 64;
 
 /// How long failed pods wait.
 #[derive(Clone, Debug)]
@@ -59,7 +64,9 @@ struct Waiting {
     /// Who rejected it.
     plugins: BTreeSet<&'static str>,
     /// What happened while it was in flight.
-    missed: Vec<ClusterEvent>,
+    missed: Vec<Happened>,
+    /// The pod as it was when it was rejected.
+    info: Option<Arc<PodInfo>>,
 }
 
 /// The queue. It holds keys; the pods themselves are the caller's.
@@ -69,6 +76,8 @@ pub struct SchedulingQueue {
     pods: BTreeMap<ObjectKey, Waiting>,
     active: BTreeSet<(std::cmp::Reverse<i32>, u64, ObjectKey)>,
     backoff: BTreeSet<(Instant, ObjectKey)>,
+    unschedulable: BTreeSet<(Instant, ObjectKey)>,
+    in_flight: BTreeSet<ObjectKey>,
     seq: u64,
 }
 
@@ -80,6 +89,8 @@ impl SchedulingQueue {
             pods: BTreeMap::new(),
             active: BTreeSet::new(),
             backoff: BTreeSet::new(),
+            unschedulable: BTreeSet::new(),
+            in_flight: BTreeSet::new(),
             seq: 0,
         }
     }
@@ -111,6 +122,7 @@ impl SchedulingQueue {
                 since: now,
                 plugins: BTreeSet::new(),
                 missed: Vec::new(),
+                info: None,
             },
         );
         self.active.insert((std::cmp::Reverse(priority), self.seq, key.clone()));
@@ -122,6 +134,8 @@ impl SchedulingQueue {
             self.active
                 .remove(&(std::cmp::Reverse(waiting.priority), waiting.seq, key.clone()));
             self.backoff.remove(&(waiting.until, key.clone()));
+            self.unschedulable.remove(&(waiting.since, key.clone()));
+            self.in_flight.remove(key);
         }
     }
 
@@ -137,6 +151,7 @@ impl SchedulingQueue {
         if let Some(waiting) = self.pods.get_mut(&key) {
             waiting.place = Place::InFlight;
             waiting.attempts = waiting.attempts.saturating_add(1);
+            self.in_flight.insert(key.clone());
         }
         Some(key)
     }
@@ -148,34 +163,49 @@ impl SchedulingQueue {
             waiting.place = Place::Backoff;
             waiting.until = now + pause(&config, waiting.attempts);
             waiting.missed.clear();
+            self.in_flight.remove(key);
             self.backoff.insert((waiting.until, key.clone()));
         }
     }
 
     /// Puts a pod back for which there is no node, with the plugins that said so.
-    pub fn unschedulable(&mut self, key: &ObjectKey, plugins: BTreeSet<&'static str>, now: Instant) {
+    pub fn unschedulable(
+        &mut self,
+        key: &ObjectKey,
+        info: Option<Arc<PodInfo>>,
+        plugins: BTreeSet<&'static str>,
+        now: Instant,
+    ) {
         let config = self.config.clone();
         let Some(waiting) = self.pods.get_mut(key) else { return };
         waiting.place = Place::Unschedulable;
         waiting.until = now + pause(&config, waiting.attempts);
         waiting.since = now;
         waiting.plugins = plugins;
+        waiting.info = info;
+        self.in_flight.remove(key);
+        self.unschedulable.insert((now, key.clone()));
         let missed = std::mem::take(&mut waiting.missed);
-        if missed.iter().any(|event| helps(&waiting.plugins, *event)) {
+        if missed.len() >= MISSED || missed.iter().any(|happened| helps(waiting, happened)) {
             self.retry(key, now);
         }
     }
 
-    /// Tells the queue what happened, so that pods it may help are tried again.
-    pub fn happened(&mut self, event: ClusterEvent, now: Instant) {
-        let mut helped = Vec::new();
-        for (key, waiting) in &mut self.pods {
-            match waiting.place {
-                Place::InFlight if !waiting.missed.contains(&event) => waiting.missed.push(event),
-                Place::Unschedulable if helps(&waiting.plugins, event) => helped.push(key.clone()),
-                _ => {}
+    /// Tells the queue what happened, so that pods it may help are tried again, and only those.
+    pub fn happened(&mut self, happened: impl Into<Happened>, now: Instant) {
+        let happened = happened.into();
+        for key in &self.in_flight {
+            if let Some(waiting) = self.pods.get_mut(key)
+                && waiting.missed.len() < MISSED
+            {
+                waiting.missed.push(happened.clone());
             }
         }
+        let waiting = self.unschedulable.iter();
+        let helped: Vec<ObjectKey> = waiting
+            .filter(|(_, key)| self.pods.get(key).is_some_and(|waiting| helps(waiting, &happened)))
+            .map(|(_, key)| key.clone())
+            .collect();
         for key in helped {
             self.retry(&key, now);
         }
@@ -184,11 +214,7 @@ impl SchedulingQueue {
     /// When [`Self::pop`] may next have something that it does not have now.
     pub fn next_due(&self) -> Option<Instant> {
         let backoff = self.backoff.first().map(|(at, _)| *at);
-        let leftover = self
-            .pods
-            .values()
-            .filter(|waiting| waiting.place == Place::Unschedulable);
-        let leftover = leftover.map(|waiting| waiting.since + LEFTOVER).min();
+        let leftover = self.unschedulable.first().map(|(since, _)| *since + LEFTOVER);
         backoff.into_iter().chain(leftover).min()
     }
 
@@ -199,6 +225,7 @@ impl SchedulingQueue {
 
     fn retry(&mut self, key: &ObjectKey, now: Instant) {
         let Some(waiting) = self.pods.get_mut(key) else { return };
+        self.unschedulable.remove(&(waiting.since, key.clone()));
         if waiting.until > now {
             waiting.place = Place::Backoff;
             self.backoff.insert((waiting.until, key.clone()));
@@ -223,11 +250,10 @@ impl SchedulingQueue {
                 self.retry(&key, now);
             }
         }
-        let left: Vec<ObjectKey> = self
-            .pods
-            .iter()
-            .filter(|(_, waiting)| waiting.place == Place::Unschedulable && waiting.since + LEFTOVER <= now)
-            .map(|(key, _)| key.clone())
+        let left = self.unschedulable.iter();
+        let left: Vec<ObjectKey> = left
+            .take_while(|(since, _)| *since + LEFTOVER <= now)
+            .map(|(_, key)| key.clone())
             .collect();
         for key in left {
             self.retry(&key, now);
@@ -240,14 +266,19 @@ fn pause(config: &QueueConfig, attempts: u32) -> Duration {
     (config.initial_backoff * 2u32.pow(doublings)).min(config.max_backoff)
 }
 
-fn helps(rejected_by: &BTreeSet<&'static str>, event: ClusterEvent) -> bool {
+fn helps(waiting: &Waiting, happened: &Happened) -> bool {
     // A pod that met an empty cluster was rejected by nobody: any node helps.
-    if rejected_by.is_empty() {
-        return event == ClusterEvent::NodeAdded;
+    if waiting.plugins.is_empty() {
+        return happened.event == ClusterEvent::NodeAdded;
     }
-    plugins::all()
+    let concerned = plugins::all()
         .iter()
-        .any(|plugin| rejected_by.contains(plugin.name()) && plugin.wakes_on(event))
+        .filter(|plugin| waiting.plugins.contains(plugin.name()) && plugin.wakes_on(happened.event));
+    let mut concerned = concerned.peekable();
+    match &waiting.info {
+        None => concerned.peek().is_some(),
+        Some(info) => concerned.any(|plugin| plugin.helps(info, &happened.about)),
+    }
 }
 
 #[cfg(test)]
@@ -275,7 +306,7 @@ mod tests {
         let now = Instant::now();
         queue.add(&key("a"), 0, now);
         queue.pop(now);
-        queue.unschedulable(&key("a"), BTreeSet::from(["TaintToleration"]), now);
+        queue.unschedulable(&key("a"), None, BTreeSet::from(["TaintToleration"]), now);
         queue.happened(ClusterEvent::PodGone, now);
         assert_eq!(
             queue.next_due(),
@@ -287,6 +318,75 @@ mod tests {
         assert_eq!(queue.pop(now + Duration::from_secs(1)), Some(key("a")));
     }
 
+    fn info(spec: serde_json::Value) -> Arc<PodInfo> {
+        let pod = serde_json::json!({"metadata": {"name": "a", "namespace": "default", "uid": "u"}, "spec": spec});
+        Arc::new(PodInfo::new(Arc::new(serde_json::from_value(pod).unwrap()), None))
+    }
+
+    fn node(spec: serde_json::Value, cpu: &str) -> Option<Arc<k8s_openapi::api::core::v1::Node>> {
+        let allocatable = serde_json::json!({"cpu": cpu, "pods": "10"});
+        let node = serde_json::json!({"metadata": {"name": "n"}, "spec": spec, "status": {"allocatable": allocatable}});
+        Some(Arc::new(serde_json::from_value(node).unwrap()))
+    }
+
+    /// Tells whether an event wakes a pod that these plugins rejected.
+    fn wakes(spec: serde_json::Value, plugin: &'static str, event: ClusterEvent, about: crate::plugins::About) -> bool {
+        let mut queue = SchedulingQueue::new(QueueConfig::default());
+        let now = Instant::now();
+        queue.add(&key("a"), 0, now);
+        queue.pop(now);
+        queue.unschedulable(&key("a"), Some(info(spec)), BTreeSet::from([plugin]), now);
+        queue.happened(Happened { event, about }, now);
+        queue.pop(now + Duration::from_secs(1)).is_some()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_an_event_that_helps_this_very_pod_wakes_it() {
+        use crate::plugins::About;
+        use serde_json::json;
+        let about = |old, new| About::Node { old, new };
+        let wants = || json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "2"}}}]});
+        let grown = |cpu: &str| about(node(json!({}), "1"), node(json!({}), cpu));
+        let event = ClusterEvent::NodeAllocatable;
+        assert!(
+            !wakes(wants(), "NodeResourcesFit", event, grown("1500m")),
+            "still too small"
+        );
+        assert!(wakes(wants(), "NodeResourcesFit", event, grown("2")));
+        let tainted = |key: &str| node(json!({"taints": [{"key": key, "effect": "NoSchedule"}]}), "1");
+        let event = ClusterEvent::NodeTaints;
+        let bare = || json!({"containers": []});
+        assert!(!wakes(
+            bare(),
+            "TaintToleration",
+            event,
+            about(tainted("a"), tainted("b"))
+        ));
+        assert!(wakes(
+            bare(),
+            "TaintToleration",
+            event,
+            about(tainted("a"), node(json!({}), "1"))
+        ));
+        let cordoned = || node(json!({"unschedulable": true}), "1");
+        assert!(!wakes(bare(), "NodeUnschedulable", event, about(None, cordoned())));
+        assert!(wakes(
+            bare(),
+            "NodeUnschedulable",
+            event,
+            about(cordoned(), node(json!({}), "1"))
+        ));
+        let port =
+            |port: u16| json!({"containers": [{"name": "c", "ports": [{"containerPort": 1, "hostPort": port}]}]});
+        let gone = |spec| About::Pod {
+            old: Some(info(spec)),
+            new: None,
+            node: None,
+        };
+        assert!(!wakes(port(80), "NodePorts", ClusterEvent::PodGone, gone(port(81))));
+        assert!(wakes(port(80), "NodePorts", ClusterEvent::PodGone, gone(port(80))));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_happened_in_flight_is_not_missed() {
         let mut queue = SchedulingQueue::new(QueueConfig::default());
@@ -294,7 +394,7 @@ mod tests {
         queue.add(&key("a"), 0, now);
         queue.pop(now);
         queue.happened(ClusterEvent::NodeAdded, now);
-        queue.unschedulable(&key("a"), BTreeSet::new(), now);
+        queue.unschedulable(&key("a"), None, BTreeSet::new(), now);
         assert_eq!(queue.pop(now + Duration::from_secs(1)), Some(key("a")));
     }
 }

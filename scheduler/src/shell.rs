@@ -1,7 +1,7 @@
 //! The scheduler's loop: follows the caches, pops pods, decides, and starts the writes. Decisions are made one at a time;
 //! writes run beside them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
@@ -14,12 +14,15 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::account::Account;
 use crate::bind::{self, Nomination};
 use crate::cluster::{Cluster, Owners};
-use crate::decide::{Decision, decide};
-use crate::plugins::ClusterEvent;
-use crate::pod_info::{PodInfo, nominated_node};
+use crate::decide::{Decision, Turn, decide_for};
+use crate::desk::{self, Desk, Question};
+use crate::plugins::{About, ClusterEvent, Happened};
+use crate::pod_info::{PodInfo, nominated_node, scheduler_name};
 use crate::preempt::{Preemption, preempt};
+use crate::profile::Profile;
 use crate::queue::SchedulingQueue;
 use crate::{Config, Deps};
 
@@ -37,9 +40,12 @@ enum Written {
 }
 
 struct Scheduler {
-    config: Config,
     deps: Deps,
-    recorder: Recorder,
+    /// By scheduler name, each with who speaks for it in events.
+    profiles: BTreeMap<String, (Arc<Profile>, Recorder)>,
+    /// Where the next decision begins to look.
+    start: usize,
+    desk: Desk,
     cluster: Cluster,
     queue: SchedulingQueue,
     pods: Reader<Pod>,
@@ -61,16 +67,16 @@ pub(crate) async fn run(config: Config, deps: Deps, shutdown: CancellationToken)
         replication_controllers: informer::start(Api::all(client.clone()), all(), token.clone()),
         services: informer::start(Api::all(client.clone()), all(), token.clone()),
     };
-    let recorder = Recorder::start(
-        client.clone(),
-        Arc::clone(&deps.clock),
-        config.scheduler_name.clone(),
-        "",
-        token.clone(),
-    );
+    let recorder = |profile: &Arc<Profile>| {
+        let (clock, name) = (Arc::clone(&deps.clock), profile.scheduler_name.clone());
+        let recorder = Recorder::start(client.clone(), clock, name.clone(), "", token.clone());
+        (name, (Arc::clone(profile), recorder))
+    };
     let mut scheduler = Scheduler {
         queue: SchedulingQueue::new(config.queue.clone()),
-        recorder,
+        profiles: config.profiles.iter().map(recorder).collect(),
+        start: 0,
+        desk: config.desk.clone(),
         cluster: Cluster::default(),
         pods: informer::start(Api::all(client.clone()), all(), token.clone()),
         nodes: informer::start(Api::all(client.clone()), all(), token.clone()),
@@ -78,7 +84,6 @@ pub(crate) async fn run(config: Config, deps: Deps, shutdown: CancellationToken)
         budgets: informer::start(Api::all(client.clone()), all(), token),
         owners,
         writes: JoinSet::new(),
-        config,
         deps,
     };
     let synced = scheduler.wait_synced();
@@ -112,6 +117,7 @@ impl Scheduler {
         let mut pods = self.pods.changes();
         let mut services = self.owners.services.changes();
         let mut sets = self.owners.replica_sets.changes();
+        let mut questions = self.desk.open();
         // The caches are whole: take them in before the first decision.
         self.resync_nodes();
         self.resync_namespaces();
@@ -131,6 +137,7 @@ impl Scheduler {
                 change = nodes.next() => self.node_changed(change),
                 change = namespaces.next() => self.namespace_changed(change),
                 change = pods.next_with_old() => self.pod_changed(change),
+                Some(question) = questions.recv() => self.answer(question),
                 _ = services.next() => self.queue.happened(ClusterEvent::Other, now),
                 _ = sets.next() => {}
                 () = std::future::ready(()), if ready => self.schedule_one(),
@@ -152,17 +159,31 @@ impl Scheduler {
     }
 
     fn take_node(&mut self, node: Arc<Node>) {
-        for event in self.cluster.set_node(node) {
-            self.queue.happened(event, Instant::now());
+        let old = self.cluster.set_node(Arc::clone(&node));
+        for event in changed_in(old.as_deref(), &node) {
+            let about = About::Node {
+                old: old.clone(),
+                new: Some(Arc::clone(&node)),
+            };
+            self.queue.happened(Happened { event, about }, Instant::now());
         }
+    }
+
+    fn drop_node(&mut self, node: Arc<Node>) {
+        self.cluster
+            .remove_node(node.metadata.name.as_deref().unwrap_or_default());
+        let about = About::Node {
+            old: Some(node),
+            new: None,
+        };
+        let event = ClusterEvent::NodeRemoved;
+        self.queue.happened(Happened { event, about }, Instant::now());
     }
 
     fn node_changed(&mut self, change: Change<Node>) {
         match change {
             Change::Applied(node) => self.take_node(node),
-            Change::Deleted(node) => self
-                .cluster
-                .remove_node(node.metadata.name.as_deref().unwrap_or_default()),
+            Change::Deleted(node) => self.drop_node(node),
             Change::Resynced => self.resync_nodes(),
         }
     }
@@ -205,11 +226,55 @@ impl Scheduler {
 
     fn drop_pod(&mut self, pod: &Pod) {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-        self.queue.remove(&timonel_client::runner::key_of(pod));
-        let withdrawn = self.cluster.withdraw(uid);
-        if self.cluster.remove_pod(uid) || withdrawn {
+        let key = timonel_client::runner::key_of(pod);
+        self.queue.remove(&key);
+        self.desk.forget(&key);
+        if self.cluster.withdraw(uid) {
             self.queue.happened(ClusterEvent::PodGone, Instant::now());
         }
+        self.take_off(uid);
+    }
+
+    /// Takes a pod off its node, and tells those whom that may help.
+    fn take_off(&mut self, uid: &str) {
+        let Some((old, node)) = self.cluster.placed(uid) else {
+            return;
+        };
+        let (old, node) = (Arc::clone(old), node.to_owned());
+        self.cluster.remove_pod(uid);
+        let about = About::Pod {
+            old: Some(old),
+            new: None,
+            node: self.cluster.node(&node),
+        };
+        let event = ClusterEvent::PodGone;
+        self.queue.happened(Happened { event, about }, Instant::now());
+    }
+
+    /// Counts a pod where it is said to be, and tells those whom that may help.
+    fn put_on(&mut self, info: Arc<PodInfo>, node: &str) {
+        if pod::is_terminal(&info.pod) {
+            self.cluster.withdraw(&info.uid);
+            return self.take_off(&info.uid);
+        }
+        let old = self.cluster.placed(&info.uid).map(|(old, _)| Arc::clone(old));
+        self.cluster.set_placed(Arc::clone(&info), node);
+        // A pod that was made smaller leaves room as one that is gone.
+        let shrunk = |old: &Arc<PodInfo>| old.requests.each().any(|(name, was)| info.requests.get(name) < was);
+        let shrank = old.as_ref().is_some_and(shrunk);
+        let about = About::Pod {
+            old,
+            new: Some(info),
+            node: self.cluster.node(node),
+        };
+        let event = ClusterEvent::PodPlaced;
+        let now = Instant::now();
+        if shrank {
+            let event = ClusterEvent::PodGone;
+            let about = about.clone();
+            self.queue.happened(Happened { event, about }, now);
+        }
+        self.queue.happened(Happened { event, about }, now);
     }
 
     /// Follows what the status of a pod without a node says of the room that it waits for.
@@ -252,9 +317,7 @@ impl Scheduler {
             if self.cluster.is_placed(uid) && old.is_some_and(|old| same(&old)) {
                 return;
             }
-            let info = Arc::new(PodInfo::new(pod, None));
-            let event = self.cluster.set_placed(info, &node);
-            self.queue.happened(event, now);
+            self.put_on(Arc::new(PodInfo::new(pod, None)), &node);
         } else if self.is_ours(&pod) {
             self.follow_nomination(&pod, old.as_deref());
             let matters = old.is_none_or(|old| {
@@ -271,31 +334,91 @@ impl Scheduler {
         }
     }
 
-    /// Whether a pod without a node is ours to schedule now. Gated pods wait until their gates are gone.
+    /// How a pod is scheduled, if it is ours.
+    fn profile(&self, pod: &Pod) -> Option<&(Arc<Profile>, Recorder)> {
+        self.profiles.get(scheduler_name(pod))
+    }
+
+    /// Speaks of a pod in events.
+    fn publish(&self, pod: &Pod, of: &Pod, kind: EventType, reason: &'static str, text: String) {
+        if let Some((_, recorder)) = self.profile(pod) {
+            recorder.publish(of, kind, reason, text);
+        }
+    }
+
+    /// Whether a pod without a node is ours to schedule now. Gated pods wait until their gates are gone; the API server says so
+    /// in their status, as upstream's.
     fn is_ours(&self, pod: &Pod) -> bool {
-        let Some(spec) = &pod.spec else { return false };
-        let name = spec.scheduler_name.as_deref().filter(|name| !name.is_empty());
-        name.unwrap_or("default-scheduler") == self.config.scheduler_name
-            && pod::is_active(pod)
-            && spec.scheduling_gates.as_deref().unwrap_or_default().is_empty()
+        let Some((profile, _)) = self.profile(pod) else {
+            return false;
+        };
+        let gates = pod.spec.as_ref().and_then(|spec| spec.scheduling_gates.as_deref());
+        pod::is_active(pod) && !(profile.gates && gates.is_some_and(|gates| !gates.is_empty()))
     }
 
     fn schedule_one(&mut self) {
         let now = Instant::now();
         let Some(key) = self.queue.pop(now) else { return };
-        let Some(pod) = self.pods.get(&key).filter(|pod| self.is_ours(pod)) else {
+        let pod = self.pods.get(&key).filter(|pod| self.is_ours(pod));
+        let Some((pod, profile)) = pod.and_then(|pod| {
+            let profile = Arc::clone(&self.profile(&pod)?.0);
+            Some((pod, profile))
+        }) else {
             self.queue.remove(&key);
             return;
         };
         let selector = self.owners.selector(&pod);
         let info = Arc::new(PodInfo::new(pod, selector));
         let snapshot = self.cluster.snapshot();
-        let decision = decide(&info, &snapshot, self.deps.rng.next_u64());
-        tracing::debug!(pod = %key, ?decision, "decided");
+        let turn = Turn {
+            start: self.start,
+            tie: self.deps.rng.next_u64(),
+            thorough: false,
+        };
+        let decision = decide_for(&profile, &info, &snapshot, turn);
+        self.start = decision.next_start;
         match decision.node.clone() {
-            Some(node) => self.start_binding(info, node),
-            None => self.refuse(&key, &info, &snapshot, &decision),
+            Some(node) => {
+                tracing::debug!(pod = %key, node, "decided");
+                self.keep_account(&info, &decision, desk::NODES_PLACED, |_| {});
+                // Nobody looks at that world any more: it is changed where it stands, not copied.
+                drop((snapshot, decision));
+                self.start_binding(info, node);
+            }
+            None => self.refuse(&profile, &key, &info, &snapshot, &decision),
         }
+    }
+
+    /// Keeps account of a decision for those who ask later.
+    fn keep_account(&self, info: &PodInfo, decision: &Decision, nodes: usize, add: impl FnOnce(&mut Account)) {
+        let mut account = Account::of(info, decision, nodes);
+        account.time = Some(self.deps.clock.now().to_string());
+        add(&mut account);
+        self.desk.keep(account);
+    }
+
+    /// Answers what would become of pods: beside the loop, on the world as it is now.
+    fn answer(&mut self, question: Question) {
+        let pods: Vec<Arc<PodInfo>> = question
+            .pods
+            .into_iter()
+            .map(|pod| {
+                let selector = self.owners.selector(&pod);
+                Arc::new(PodInfo::new(Arc::new(pod), selector))
+            })
+            .collect();
+        let profiles = self.profiles.iter();
+        let profiles = profiles
+            .map(|(name, (profile, _))| (name.clone(), Arc::clone(profile)))
+            .collect();
+        let (snapshot, budgets) = (self.cluster.snapshot(), self.budgets.list());
+        self.writes.spawn_blocking(move || {
+            // Who asked may have gone.
+            let _ = question
+                .answer
+                .send(crate::plan::plan(&profiles, &snapshot, &budgets, &pods));
+            Written::Reported
+        });
     }
 
     fn start_binding(&mut self, info: Arc<PodInfo>, node: String) {
@@ -309,21 +432,29 @@ impl Scheduler {
 
     fn refuse(
         &mut self,
+        profile: &Profile,
         key: &ObjectKey,
         info: &Arc<PodInfo>,
         snapshot: &crate::snapshot::Snapshot,
         decision: &Decision,
     ) {
-        let rejected_by = decision.rejections().map(|(_, rejection)| rejection.plugin).collect();
-        self.queue.unschedulable(key, rejected_by, Instant::now());
+        self.queue
+            .unschedulable(key, Some(Arc::clone(info)), decision.rejected_by(), Instant::now());
         let mut message = decision.message();
         let mut add = |why: &str| {
-            if !decision.verdicts.is_empty() {
+            if decision.nodes > 0 && !why.is_empty() {
                 message = format!("{message} {why}");
             }
         };
         let (mut victims, mut displaced) = (Vec::new(), Vec::new());
-        let nomination = match preempt(info, snapshot, decision, &self.budgets.list()) {
+        let nomination = match preempt(
+            profile,
+            info,
+            snapshot,
+            decision,
+            &self.budgets.list(),
+            self.deps.rng.next_u64(),
+        ) {
             Preemption::NotEligible(why) => {
                 add(why);
                 Nomination::Keep
@@ -343,16 +474,25 @@ impl Scheduler {
                 Nomination::Node(node)
             }
         };
+        self.keep_account(info, decision, desk::NODES_REFUSED, |account| {
+            account.message = Some(message.clone());
+            account.victims = victims
+                .iter()
+                .map(|victim: &Arc<PodInfo>| victim.key.to_string())
+                .collect();
+            if let Nomination::Node(node) = &nomination {
+                account.nominated_node = Some(node.clone());
+            }
+        });
         for other in &displaced {
             self.cluster.withdraw(&other.uid);
         }
-        self.recorder
-            .publish(&*info.pod, EventType::Warning, "FailedScheduling", message.clone());
+        let warning = EventType::Warning;
+        self.publish(&info.pod, &info.pod, warning, "FailedScheduling", message.clone());
         if let Nomination::Node(node) = &nomination {
             for victim in &victims {
                 let text = format!("Preempted by pod {} on node {node}", info.uid);
-                self.recorder
-                    .publish(&*victim.pod, EventType::Normal, "Preempted", text);
+                self.publish(&info.pod, &victim.pod, EventType::Normal, "Preempted", text);
             }
         }
         let (client, clock, pod) = (
@@ -363,7 +503,7 @@ impl Scheduler {
         let key = key.clone();
         self.writes.spawn(async move {
             for victim in victims.iter().filter(|victim| !victim.is_terminating()) {
-                if let Err(error) = bind::evict(&client, &*clock, &victim.pod, &key).await {
+                if let Err(error) = bind::evict(&client, &*clock, &victim.pod, &pod).await {
                     tracing::warn!(victim = %victim.key, error = timonel_client::chain(&error), "cannot preempt");
                 }
             }
@@ -388,7 +528,7 @@ impl Scheduler {
                 self.queue.remove(&info.key);
                 let key = &info.key;
                 let text = format!("Successfully assigned {}/{} to {node}", key.namespace, key.name);
-                self.recorder.publish(&*info.pod, EventType::Normal, "Scheduled", text);
+                self.publish(&info.pod, &info.pod, EventType::Normal, "Scheduled", text);
             }
             Err(error) => {
                 tracing::warn!(error = timonel_client::chain(&error), "binding failed");
@@ -411,4 +551,24 @@ impl Scheduler {
             }
         }
     }
+}
+
+/// What it may mean for waiting pods that a node is now as it is.
+fn changed_in(old: Option<&Node>, node: &Node) -> Vec<ClusterEvent> {
+    let Some(old) = old else {
+        return vec![ClusterEvent::NodeAdded];
+    };
+    let mut events = Vec::new();
+    let allocatable = |node: &Node| node.status.as_ref().and_then(|status| status.allocatable.clone());
+    if allocatable(old) != allocatable(node) {
+        events.push(ClusterEvent::NodeAllocatable);
+    }
+    if old.metadata.labels != node.metadata.labels {
+        events.push(ClusterEvent::NodeLabels);
+    }
+    let taints = |node: &Node| node.spec.as_ref().map(|spec| (spec.taints.clone(), spec.unschedulable));
+    if taints(old) != taints(node) {
+        events.push(ClusterEvent::NodeTaints);
+    }
+    events
 }

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, Vector};
 use k8s_openapi::api::core::v1::{Node, Taint};
 
+use crate::index::{PodIndex, ZONE};
 use crate::pod_info::PodInfo;
 use crate::resources::Resources;
 
@@ -28,7 +29,7 @@ pub struct NodeInfo {
     /// What the node can give.
     pub allocatable: Resources,
     /// Sizes of the images that it has, by every name.
-    pub images: BTreeMap<String, i64>,
+    pub images: Arc<BTreeMap<String, i64>>,
 }
 
 impl NodeInfo {
@@ -37,7 +38,7 @@ impl NodeInfo {
         let status = node.status.as_ref();
         self.name = node.metadata.name.clone().unwrap_or_default();
         self.allocatable = Resources::from_wire(status.and_then(|status| status.allocatable.as_ref()));
-        self.images = status
+        let images: BTreeMap<String, i64> = status
             .and_then(|status| status.images.as_ref())
             .into_iter()
             .flatten()
@@ -50,6 +51,7 @@ impl NodeInfo {
                     .map(move |name| (normalized_image(name), size))
             })
             .collect();
+        self.images = Arc::new(images);
         self.node = Some(node);
     }
 
@@ -80,6 +82,12 @@ impl NodeInfo {
             .map(String::as_str)
     }
 
+    /// Returns the node's region and zone, both empty where it has none.
+    pub fn zone(&self) -> (&str, &str) {
+        let region = self.label("topology.kubernetes.io/region").unwrap_or_default();
+        (region, self.label(ZONE).unwrap_or_default())
+    }
+
     /// Returns the node's taints.
     pub fn taints(&self) -> &[Taint] {
         let spec = self.node.as_ref().and_then(|node| node.spec.as_ref());
@@ -106,7 +114,7 @@ pub fn normalized_image(name: &str) -> String {
 /// Pods that a node is nominated for: others were asked to leave it so that they fit.
 pub type Nominated = OrdMap<String, Vec<Arc<PodInfo>>>;
 
-/// The world at one moment. Cloning costs three pointers.
+/// The world at one moment. Cloning costs a few pointers.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// By name; nodes without a `node` part are not in here.
@@ -115,16 +123,123 @@ pub struct Snapshot {
     pub namespaces: Namespaces,
     /// Who waits for room that is being made, by node.
     pub nominated: Nominated,
+    /// What placed pods mean to others.
+    pub index: PodIndex,
+    /// The nodes in the order in which they are tried.
+    pub order: Order,
+}
+
+/// Nodes in the order in which a decision tries them: a node of each zone in turn, so that who stops early has seen all zones.
+#[derive(Clone, Debug, Default)]
+pub struct Order {
+    nodes: Vector<Arc<NodeInfo>>,
+    places: Arc<BTreeMap<String, usize>>,
+}
+
+impl Order {
+    /// Puts nodes in order.
+    pub(crate) fn new(nodes: &OrdMap<String, Arc<NodeInfo>>) -> Self {
+        let mut zones: BTreeMap<(&str, &str), Vec<&Arc<NodeInfo>>> = BTreeMap::new();
+        for node in nodes.values() {
+            zones.entry(node.zone()).or_default().push(node);
+        }
+        let mut ordered = Vector::new();
+        let longest = zones.values().map(Vec::len).max().unwrap_or(0);
+        for turn in 0..longest {
+            ordered.extend(
+                zones
+                    .values()
+                    .filter_map(|zone| zone.get(turn))
+                    .map(|node| Arc::clone(node)),
+            );
+        }
+        let places = ordered.iter().enumerate().map(|(at, node)| (node.name.clone(), at));
+        Self {
+            places: Arc::new(places.collect()),
+            nodes: ordered,
+        }
+    }
+
+    /// Replaces a node by what it is now.
+    pub(crate) fn set(&mut self, node: Arc<NodeInfo>) {
+        if let Some(at) = self.places.get(&node.name)
+            && *at < self.nodes.len()
+        {
+            self.nodes.set(*at, node);
+        }
+    }
+
+    /// Visits all nodes, the one at `start` first.
+    pub fn starting_at(&self, start: usize) -> impl Iterator<Item = &Arc<NodeInfo>> {
+        let start = start.min(self.nodes.len());
+        self.nodes
+            .focus()
+            .narrow(start..)
+            .into_iter()
+            .chain(self.nodes.focus().narrow(..start))
+    }
+
+    /// Returns how many there are.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Tells whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
 }
 
 impl Snapshot {
-    /// The same world but for one node.
+    /// Puts a world together from its nodes, with the pods on them.
+    pub fn new(nodes: OrdMap<String, Arc<NodeInfo>>, namespaces: Namespaces, nominated: Nominated) -> Self {
+        let mut index = PodIndex::default();
+        for (name, info) in &nodes {
+            if let Some(node) = &info.node {
+                index.count_node(node, &info.images, 1);
+            }
+            for pod in info.pods.values() {
+                index.count(pod, name, info.node.as_deref(), 1);
+            }
+        }
+        Self {
+            order: Order::new(&nodes),
+            nodes,
+            namespaces,
+            nominated,
+            index,
+        }
+    }
+
+    /// Visits all nodes, the one at place `start` first. By name where nobody has put them in order.
+    pub fn nodes_from(&self, start: usize) -> Box<dyn Iterator<Item = &Arc<NodeInfo>> + '_> {
+        if self.order.len() == self.nodes.len() {
+            return Box::new(self.order.starting_at(start));
+        }
+        let start = start.min(self.nodes.len());
+        Box::new(self.nodes.values().skip(start).chain(self.nodes.values().take(start)))
+    }
+
+    /// The same world but for the pods on one node.
     #[must_use]
     pub fn with_node(&self, node: Arc<NodeInfo>) -> Self {
-        Self {
-            nodes: self.nodes.update(node.name.clone(), node),
-            ..self.clone()
+        let mut changed = self.clone();
+        let none = OrdMap::new();
+        let old = self.nodes.get(&node.name);
+        let before = old.map_or(&none, |old| &old.pods);
+        let same = |uid: &String, pod: &Arc<PodInfo>, pods: &OrdMap<String, Arc<PodInfo>>| {
+            pods.get(uid).is_some_and(|other| Arc::ptr_eq(other, pod))
+        };
+        for (_, pod) in before.iter().filter(|(uid, pod)| !same(uid, pod, &node.pods)) {
+            let on = old.and_then(|old| old.node.as_deref());
+            changed.index.count(pod, &node.name, on, -1);
         }
+        for (_, pod) in node.pods.iter().filter(|(uid, pod)| !same(uid, pod, before)) {
+            changed.index.count(pod, &node.name, node.node.as_deref(), 1);
+        }
+        changed.order.set(Arc::clone(&node));
+        changed.nodes.insert(node.name.clone(), node);
+        changed
     }
 
     /// A node as it will be when those have come for whom room is made on it and who are no less important than `pod`; `None`
@@ -143,19 +258,22 @@ impl Snapshot {
         Some(later)
     }
 
+    /// The same world after a pod has been placed.
+    #[must_use]
+    pub fn with_pod(&self, pod: Arc<PodInfo>, node: &str) -> Self {
+        let Some(info) = self.nodes.get(node) else {
+            return self.clone();
+        };
+        let mut info = NodeInfo::clone(info);
+        info.add_pod(pod);
+        self.with_node(Arc::new(info))
+    }
+
     /// Visits every pod on every node.
     pub fn pods(&self) -> impl Iterator<Item = (&NodeInfo, &PodInfo)> {
         self.nodes
             .values()
             .flat_map(|node| node.pods.values().map(move |pod| (&**node, &**pod)))
-    }
-
-    /// Counts the nodes that have an image.
-    pub fn nodes_with_image(&self, image: &str) -> usize {
-        self.nodes
-            .values()
-            .filter(|node| node.images.contains_key(image))
-            .count()
     }
 
     /// Returns all values of a topology key.

@@ -21,7 +21,7 @@ pub enum Command {
     /// Runs the API server alone.
     Apiserver(Box<ApiserverArgs>),
     /// Runs the scheduler alone.
-    Scheduler(ControllerArgs),
+    Scheduler(SchedulerArgs),
     /// Runs the controllers alone.
     ControllerManager(ControllerManagerArgs),
     /// Runs the kubelet alone.
@@ -140,6 +140,9 @@ pub struct ServerArgs {
     /// The address of the cluster's DNS.
     #[arg(long, default_value = "10.96.0.10")]
     pub cluster_dns: Ipv4Addr,
+    /// The scheduler's KubeSchedulerConfiguration: profiles, plugins and their arguments.
+    #[arg(long)]
+    pub scheduler_config: Option<PathBuf>,
     /// Shorten the control plane's timings, so that the loss of a node plays out in seconds.
     #[arg(long)]
     pub lab_timings: bool,
@@ -154,6 +157,17 @@ pub struct ControllerArgs {
     /// Work only while holding the component's lease.
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     pub leader_elect: bool,
+}
+
+/// The scheduler's flags.
+#[derive(Debug, Args)]
+pub struct SchedulerArgs {
+    /// The common ones.
+    #[command(flatten)]
+    pub common: ControllerArgs,
+    /// A KubeSchedulerConfiguration: profiles, plugins and their arguments. What it says of leader election counts more than the flag.
+    #[arg(long)]
+    pub config: Option<PathBuf>,
 }
 
 /// The controllers' flags.

@@ -1,6 +1,7 @@
 //! The control plane: the API server, and beside it, through clients in the same process, scheduler and controllers.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +12,16 @@ use kube::api::PostParams;
 use timonel_apiserver::identity::UserInfo;
 use timonel_apiserver::{ApiServer, Config, Deps};
 use timonel_client::{Clock, OsRng, Rng, SystemClock};
+use timonel_scheduler::Desk;
+use timonel_scheduler::config::Election;
 use timonel_store::{EmbeddedConfig, EmbeddedStore, Engine};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{ApiserverArgs, ControllerArgs, ControllerManagerArgs, LimitArgs, ServerArgs, StoreEngine};
+use crate::args::{
+    ApiserverArgs, ControllerArgs, ControllerManagerArgs, LimitArgs, SchedulerArgs, ServerArgs, StoreEngine,
+};
+use crate::desk::AtTheDesk;
 use crate::process;
 
 /// How long pods stay on a node that is lost, with lab timings; upstream's 300 s are the default.
@@ -54,7 +60,7 @@ fn limit(config: &mut Config, args: &LimitArgs) {
 }
 
 /// Opens the store and starts the API server.
-async fn start(args: &ApiserverArgs, lab_timings: bool) -> anyhow::Result<Bound> {
+async fn start(args: &ApiserverArgs, lab_timings: bool, desk: Option<Desk>) -> anyhow::Result<Bound> {
     let address = SocketAddr::new(args.bind_address, args.secure_port);
     let listener = TcpListener::bind(address)
         .await
@@ -91,6 +97,7 @@ async fn start(args: &ApiserverArgs, lab_timings: bool) -> anyhow::Result<Bound>
     if let Some(token) = &args.bootstrap_token {
         config.bootstrap_token = Some(token.parse().map_err(anyhow::Error::msg).context("--bootstrap-token")?);
     }
+    config.guest = desk.map(|desk| Arc::new(AtTheDesk(desk)) as Arc<dyn timonel_apiserver::http::Guest>);
     if lab_timings {
         config.admission.not_ready_toleration_seconds = LAB_TOLERATION_SECONDS;
         config.admission.unreachable_toleration_seconds = LAB_TOLERATION_SECONDS;
@@ -133,12 +140,19 @@ impl Bound {
 
 /// `timonel apiserver`.
 pub(crate) async fn apiserver(args: ApiserverArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
-    start(&args, false).await?.serve(shutdown).await
+    start(&args, false, None).await?.serve(shutdown).await
 }
 
 /// `timonel server`.
 pub(crate) async fn server(args: ServerArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let bound = start(&args.api, args.lab_timings).await?;
+    let mut scheduling = timonel_scheduler::Config::default();
+    if let Some(path) = &args.scheduler_config {
+        let election = configure(&mut scheduling, path).context("--scheduler-config")?;
+        if election.leader_elect == Some(true) {
+            bail!("--scheduler-config: leaderElection.leaderElect: the scheduler of a server stands for no election");
+        }
+    }
+    let bound = start(&args.api, args.lab_timings, Some(scheduling.desk.clone())).await?;
     let api = bound.server.clone();
     let timings = if args.lab_timings {
         timonel_controller_manager::Timings::lab()
@@ -171,7 +185,7 @@ pub(crate) async fn server(args: ServerArgs, shutdown: CancellationToken) -> any
         parts.clone(),
     );
     let scheduler = timonel_scheduler::run(
-        timonel_scheduler::Config::default(),
+        scheduling,
         timonel_scheduler::Deps {
             client: api.client(UserInfo::new("system:kube-scheduler", &[]), "kube-scheduler"),
             clock: clock(),
@@ -237,15 +251,13 @@ async fn dns_service(client: kube::Client, address: Ipv4Addr, shutdown: Cancella
     }
 }
 
-fn leader(name: &str, wanted: bool) -> anyhow::Result<Option<timonel_client::leader::LeaderConfig>> {
+fn leader(namespace: &str, name: &str, wanted: bool) -> anyhow::Result<Option<timonel_client::leader::LeaderConfig>> {
     if !wanted {
         return Ok(None);
     }
     let identity = format!("{}_{}", process::host_name()?, OsRng.uuid());
     Ok(Some(timonel_client::leader::LeaderConfig::new(
-        "kube-system",
-        name,
-        identity,
+        namespace, name, identity,
     )))
 }
 
@@ -255,14 +267,28 @@ async fn client(args: &ControllerArgs, agent: &str) -> anyhow::Result<kube::Clie
         .context("--kubeconfig")
 }
 
+/// Takes in a KubeSchedulerConfiguration; what it says of leader election is the caller's.
+fn configure(config: &mut timonel_scheduler::Config, path: &Path) -> anyhow::Result<Election> {
+    let text = std::fs::read(path).with_context(|| format!("read {}", path.display()))?;
+    let file = timonel_scheduler::config::File::parse(&text)?;
+    config.profiles = file.profiles;
+    config.queue = file.queue;
+    Ok(file.election)
+}
+
 /// `timonel scheduler`.
-pub(crate) async fn scheduler(args: ControllerArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let config = timonel_scheduler::Config {
-        leader: leader("kube-scheduler", args.leader_elect)?,
-        ..Default::default()
-    };
+pub(crate) async fn scheduler(args: SchedulerArgs, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let mut config = timonel_scheduler::Config::default();
+    let mut elect = args.common.leader_elect;
+    let (mut namespace, mut name) = ("kube-system".to_owned(), "kube-scheduler".to_owned());
+    if let Some(path) = &args.config {
+        let election = configure(&mut config, path).context("--config")?;
+        elect = election.leader_elect.unwrap_or(elect);
+        (namespace, name) = (election.namespace, election.name);
+    }
+    config.leader = leader(&namespace, &name, elect)?;
     let deps = timonel_scheduler::Deps {
-        client: client(&args, "kube-scheduler").await?,
+        client: client(&args.common, "kube-scheduler").await?,
         clock: clock(),
         rng: rng(),
     };
@@ -291,7 +317,7 @@ pub(crate) async fn controller_manager(args: ControllerManagerArgs, shutdown: Ca
         cluster_cidr: Some(args.cluster_cidr.parse().context("--cluster-cidr")?),
         root_ca_pem,
         signing_ca,
-        leader: leader("kube-controller-manager", args.common.leader_elect)?,
+        leader: leader("kube-system", "kube-controller-manager", args.common.leader_elect)?,
         ..Default::default()
     };
     let deps = timonel_controller_manager::Deps {

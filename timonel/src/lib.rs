@@ -14,6 +14,7 @@ mod agent;
 pub mod args;
 mod build;
 mod control_plane;
+mod desk;
 pub mod lab;
 mod process;
 pub mod secrets;

@@ -198,6 +198,9 @@ impl Front {
             .to_owned();
         let caller = Caller::new(user, self.registry.clock.now(), &agent);
         if !info.is_resource {
+            if let Some(answer) = self.guest(info, body).await? {
+                return Ok(answer);
+            }
             return self.path(info, &parts.headers);
         }
         *style = Style::new(negotiate::accepted(&parts.headers)?, info, &parts.headers);

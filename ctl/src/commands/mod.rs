@@ -18,6 +18,7 @@ pub(crate) mod logs;
 pub(crate) mod metadata;
 pub(crate) mod nodes;
 pub(crate) mod patch;
+pub(crate) mod plan;
 pub(crate) mod replace;
 pub(crate) mod rollout;
 pub(crate) mod run;
@@ -69,6 +70,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Exec(exec) => exec.run(&session).await,
         Command::Attach(attach) => attach.run(&session).await,
         Command::Patch(patch) => patch.run(&session).await,
+        Command::Plan(plan) => plan.run(&session).await,
         Command::Set(set) => set.run(&session).await,
         Command::Rollout(rollout) => rollout.run(&session).await,
         Command::Delete(delete) => delete.run(&session).await,

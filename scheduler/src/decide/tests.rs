@@ -42,11 +42,7 @@ impl World {
     }
 
     fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            nodes: self.nodes.clone(),
-            nominated: self.nominated.clone(),
-            ..Snapshot::default()
-        }
+        Snapshot::new(self.nodes.clone(), Default::default(), self.nominated.clone())
     }
 }
 
@@ -176,14 +172,23 @@ fn a_more_important_pod_takes_the_place_of_the_least_important_one() {
     let important = pod_with("p", json!({"priority": 100, "requests": {"cpu": "1"}}));
     let snapshot = world.snapshot();
     let decision = decide(&important, &snapshot, 0);
-    let Preemption::Evict { node, victims, .. } = preempt(&important, &snapshot, &decision, &[]) else {
+    let Preemption::Evict { node, victims, .. } =
+        preempt(&Profile::default(), &important, &snapshot, &decision, &[], 0)
+    else {
         panic!("expected an eviction")
     };
     let names: Vec<_> = victims.iter().map(|victim| victim.key.name.as_str()).collect();
     assert_eq!((node.as_str(), names), ("n1", vec!["a"]));
 
     let equal = pod_with("q", json!({"priority": 1, "requests": {"cpu": "1"}}));
-    let Preemption::Nothing(why) = preempt(&equal, &snapshot, &decide(&equal, &snapshot, 0), &[]) else {
+    let Preemption::Nothing(why) = preempt(
+        &Profile::default(),
+        &equal,
+        &snapshot,
+        &decide(&equal, &snapshot, 0),
+        &[],
+        0,
+    ) else {
         panic!("expected no eviction")
     };
     expect!["preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 Preemption is not helpful for scheduling."]
@@ -242,7 +247,14 @@ fn who_waits_for_leaving_victims_asks_nobody_else_to_leave_and_displaces_lesser_
     let pod = waiting_for("n1", important("p", 10));
     let ask = |world: World| {
         let snapshot = world.snapshot();
-        preempt(&pod, &snapshot, &decide(&pod, &snapshot, 0), &[])
+        preempt(
+            &Profile::default(),
+            &pod,
+            &snapshot,
+            &decide(&pod, &snapshot, 0),
+            &[],
+            0,
+        )
     };
     let Preemption::NotEligible(why) = ask(World::default().node("n1").running("n1", victim(preempted))) else {
         panic!("it waits")
@@ -258,4 +270,210 @@ fn who_waits_for_leaving_victims_asks_nobody_else_to_leave_and_displaces_lesser_
     };
     let names: Vec<_> = displaced.iter().map(|other| other.key.name.as_str()).collect();
     assert_eq!(names, ["lesser"]);
+}
+
+/// Decides by a profile with arguments of its own.
+#[track_caller]
+fn check_with(args: &crate::plugins::args::Args, pod: &PodInfo, world: &World, expected: Expect) {
+    let profile = Profile::new("default-scheduler", args);
+    let decision = decide_for(&profile, pod, &world.snapshot(), Turn::default());
+    let text = decision.node.clone().unwrap_or_else(|| decision.message());
+    expected.assert_eq(&text);
+}
+
+#[test]
+fn a_profile_may_pack_nodes_full() {
+    use crate::plugins::args::{Args, FitArgs, ShapePoint, Strategy};
+    let world = World::default()
+        .node("n1")
+        .node("n2")
+        .running("n2", pod_with("a", json!({"requests": {"cpu": "1", "memory": "2Gi"}})));
+    // Nothing selects it, so that only resources make a difference.
+    let wants = pod_with("p", json!({"requests": {"cpu": "500m", "memory": "1Gi"}}));
+    let wants = PodInfo::new(Arc::clone(&wants.pod), None);
+    let by = |strategy| Args {
+        fit: FitArgs {
+            strategy,
+            ..FitArgs::default()
+        },
+        ..Args::default()
+    };
+    check_with(&by(Strategy::LeastAllocated), &wants, &world, expect!["n1"]);
+    check_with(&by(Strategy::MostAllocated), &wants, &world, expect!["n2"]);
+    let point = |utilization, score| ShapePoint { utilization, score };
+    let fuller = Strategy::RequestedToCapacityRatio(vec![point(0, 0), point(100, 10)]);
+    check_with(&by(fuller), &wants, &world, expect!["n2"]);
+    let emptier = Strategy::RequestedToCapacityRatio(vec![point(0, 10), point(100, 0)]);
+    check_with(&by(emptier), &wants, &world, expect!["n1"]);
+}
+
+#[test]
+fn a_profile_may_keep_pods_off_nodes_and_leave_resources_out() {
+    use crate::plugins::args::{Args, FitArgs, NodeAffinityArgs};
+    let world = World::default().node("n1").node("n2");
+    let affinity = json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+        {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": ["n3"]}]},
+    ]}});
+    let args = Args {
+        node_affinity: NodeAffinityArgs {
+            added_affinity: serde_json::from_value(affinity).unwrap(),
+        },
+        ..Args::default()
+    };
+    check_with(
+        &args,
+        &pod("p"),
+        &world,
+        expect!["0/2 nodes are available: 2 node(s) didn't match scheduler-enforced node affinity."],
+    );
+    let wants = pod_with("p", json!({"requests": {"example.com/gpu": "1"}}));
+    check(
+        &wants,
+        &world,
+        expect!["0/2 nodes are available: 2 Insufficient example.com/gpu."],
+    );
+    let args = Args {
+        fit: FitArgs {
+            ignored_resource_groups: vec!["example.com".to_owned()],
+            ..FitArgs::default()
+        },
+        ..Args::default()
+    };
+    check_with(&args, &wants, &world, expect!["n1"]);
+}
+
+#[test]
+fn a_pod_that_names_its_node_is_asked_of_that_node_only() {
+    let world = World::default()
+        .node("n1")
+        .node_with("n2", json!({"unschedulable": true}))
+        .node("n3");
+    let named = |name: &str| {
+        let terms = json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]}]);
+        pod_with(
+            "p",
+            json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}}),
+        )
+    };
+    check(&named("n3"), &world, expect!["n3"]);
+    check(
+        &named("n2"),
+        &world,
+        expect![
+            "0/3 nodes are available: 1 node(s) were unschedulable, 2 node(s) didn't satisfy plugin(s) [NodeAffinity]."
+        ],
+    );
+}
+
+#[test]
+fn enough_nodes_are_looked_at_and_the_next_decision_goes_on_from_there() {
+    let mut world = World::default();
+    for at in 0..1000 {
+        world = world.node(&format!("n{at:04}"));
+    }
+    let (profile, snapshot) = (Profile::default(), world.snapshot());
+    // 50 - 1000/125 = 42 percent, as upstream.
+    assert_eq!(profile.enough(1000), 420);
+    assert_eq!(
+        (profile.enough(99), profile.enough(100), profile.enough(5000)),
+        (99, 100, 500)
+    );
+    let turn = Turn {
+        start: 700,
+        ..Turn::default()
+    };
+    let decision = decide_for(&profile, &pod("p"), &snapshot, turn);
+    assert_eq!((decision.verdicts().len(), decision.next_start), (420, 120));
+    let thorough = Turn { thorough: true, ..turn };
+    assert_eq!(
+        decide_for(&profile, &pod("p"), &snapshot, thorough).verdicts().len(),
+        1000
+    );
+}
+
+#[test]
+fn preemption_says_what_still_stands_in_the_way() {
+    let low = pod_with("low", json!({"priority": 1, "requests": {"cpu": "500m"}}));
+    let high = pod_with("high", json!({"priority": 100, "requests": {"cpu": "1500m"}}));
+    let world = World::default().node("n1").running("n1", low).running("n1", high);
+    let wants = pod_with("p", json!({"priority": 10, "requests": {"cpu": "1"}}));
+    let snapshot = world.snapshot();
+    let decision = decide(&wants, &snapshot, 0);
+    let Preemption::Nothing(why) = preempt(&Profile::default(), &wants, &snapshot, &decision, &[], 0) else {
+        panic!("expected no eviction")
+    };
+    expect!["preemption: 0/1 nodes are available: 1 Insufficient cpu."].assert_eq(&why);
+}
+
+#[test]
+fn a_plan_tells_the_verdict_of_every_node() {
+    let world = World::default()
+        .node("n1")
+        .node_with("n2", json!({"unschedulable": true}))
+        .running(
+            "n1",
+            pod_with("low", json!({"priority": 1, "requests": {"cpu": "1500m"}})),
+        );
+    let profile = Arc::new(Profile::default());
+    let profiles = BTreeMap::from([(profile.scheduler_name.clone(), profile)]);
+    let fits = Arc::new(pod_with("fits", json!({"requests": {"cpu": "500m"}})));
+    let preempts = Arc::new(pod_with("preempts", json!({"priority": 5, "requests": {"cpu": "1"}})));
+    let accounts = crate::plan::plan(&profiles, &world.snapshot(), &[], &[fits, preempts]);
+    let told: Vec<String> = accounts
+        .iter()
+        .map(|account| serde_json::to_string_pretty(account).unwrap())
+        .collect();
+    expect![[r#"
+        {
+          "namespace": "demo",
+          "name": "fits",
+          "schedulerName": "default-scheduler",
+          "node": "n1",
+          "nodesInAll": 2,
+          "nodes": [
+            {
+              "node": "n1",
+              "score": 0,
+              "parts": []
+            },
+            {
+              "node": "n2",
+              "plugin": "NodeUnschedulable",
+              "reasons": [
+                "node(s) were unschedulable"
+              ]
+            }
+          ],
+          "leftOut": 0
+        }
+        {
+          "namespace": "demo",
+          "name": "preempts",
+          "schedulerName": "default-scheduler",
+          "node": null,
+          "message": "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) were unschedulable.",
+          "nominatedNode": "n1",
+          "victims": [
+            "demo/low"
+          ],
+          "nodesInAll": 2,
+          "nodes": [
+            {
+              "node": "n1",
+              "plugin": "NodeResourcesFit",
+              "reasons": [
+                "Insufficient cpu"
+              ]
+            },
+            {
+              "node": "n2",
+              "plugin": "NodeUnschedulable",
+              "reasons": [
+                "node(s) were unschedulable"
+              ]
+            }
+          ],
+          "leftOut": 0
+        }"#]]
+    .assert_eq(&told.join("\n"));
 }

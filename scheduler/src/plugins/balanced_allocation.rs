@@ -1,10 +1,22 @@
 //! Nodes on which CPU and memory fill up evenly are better.
 
+use super::args::{BalancedArgs, WeightedResource};
 use super::{ClusterEvent, MAX_SCORE, Plugin, Prepared};
 use crate::pod_info::PodInfo;
 use crate::snapshot::{NodeInfo, Snapshot};
 
-pub(super) struct BalancedAllocation;
+#[derive(Debug)]
+pub(super) struct BalancedAllocation {
+    resources: Vec<WeightedResource>,
+}
+
+impl BalancedAllocation {
+    pub(super) fn new(args: &BalancedArgs) -> Self {
+        Self {
+            resources: args.resources.clone(),
+        }
+    }
+}
 
 impl Plugin for BalancedAllocation {
     fn name(&self) -> &'static str {
@@ -15,30 +27,57 @@ impl Plugin for BalancedAllocation {
         false
     }
 
-    fn prepare<'a>(&self, pod: &'a PodInfo, _: &'a Snapshot) -> Option<Box<dyn Prepared + 'a>> {
+    fn prepare<'a>(&'a self, pod: &'a PodInfo, _: &'a Snapshot) -> Option<Box<dyn Prepared + 'a>> {
         // A pod without requests changes no balance; upstream skips it too.
-        (pod.requests.get("cpu") > 0 || pod.requests.get("memory") > 0)
-            .then(|| Box::new(Wants(pod)) as Box<dyn Prepared>)
+        let wants = |resource: &WeightedResource| pod.requests.get(&resource.name) > 0;
+        self.resources.iter().any(wants).then(|| {
+            Box::new(Wants {
+                pod,
+                resources: &self.resources,
+            }) as Box<dyn Prepared>
+        })
     }
 }
 
-struct Wants<'a>(&'a PodInfo);
+struct Wants<'a> {
+    pod: &'a PodInfo,
+    resources: &'a [WeightedResource],
+}
 
 impl Prepared for Wants<'_> {
     #[expect(clippy::cast_possible_truncation, reason = "between 0 and 100")]
     fn scores(&self, feasible: &[&NodeInfo]) -> Vec<i64> {
-        let score = |node: &&NodeInfo| {
-            let fraction = |name: &str| {
+        let mut fractions = Vec::with_capacity(self.resources.len());
+        let mut score = |node: &&NodeInfo| {
+            fractions.clear();
+            for WeightedResource { name, .. } in self.resources {
+                let wanted = self.pod.requests.get(name);
                 let capacity = node.allocatable.get(name);
-                let used = node.requested.get(name) + self.0.requests.get(name);
-                (capacity > 0).then(|| (used as f64 / capacity as f64).min(1.0))
-            };
-            let deviation = match (fraction("cpu"), fraction("memory")) {
-                (Some(cpu), Some(memory)) => (cpu - memory).abs() / 2.0,
-                _ => 0.0,
-            };
-            ((1.0 - deviation) * MAX_SCORE as f64) as i64
+                // A resource that only few pods ask for says nothing about a pod that does not.
+                if capacity > 0 && (wanted > 0 || !is_scalar(name)) {
+                    let used = node.requested.get(name) + wanted;
+                    fractions.push((used as f64 / capacity as f64).min(1.0));
+                }
+            }
+            ((1.0 - deviation(&fractions)) * MAX_SCORE as f64) as i64
         };
-        feasible.iter().map(score).collect()
+        feasible.iter().map(&mut score).collect()
+    }
+}
+
+/// Whether a resource is neither CPU, memory nor local storage.
+pub(super) fn is_scalar(name: &str) -> bool {
+    !matches!(name, "cpu" | "memory" | "ephemeral-storage" | "pods")
+}
+
+fn deviation(fractions: &[f64]) -> f64 {
+    match fractions {
+        [] | [_] => 0.0,
+        [one, other] => (one - other).abs() / 2.0,
+        more => {
+            let mean = more.iter().sum::<f64>() / more.len() as f64;
+            let squares: f64 = more.iter().map(|fraction| (fraction - mean).powi(2)).sum();
+            (squares / more.len() as f64).sqrt()
+        }
     }
 }

@@ -9,6 +9,7 @@ const MIN: i64 = 23 * 1024 * 1024;
 /// Per container; more than this makes no further difference.
 const MAX_PER_CONTAINER: i64 = 1000 * 1024 * 1024;
 
+#[derive(Debug)]
 pub(super) struct ImageLocality;
 
 impl Plugin for ImageLocality {
@@ -20,37 +21,39 @@ impl Plugin for ImageLocality {
         false
     }
 
-    fn prepare<'a>(&self, pod: &'a PodInfo, snapshot: &'a Snapshot) -> Option<Box<dyn Prepared + 'a>> {
+    fn prepare<'a>(&'a self, pod: &'a PodInfo, snapshot: &'a Snapshot) -> Option<Box<dyn Prepared + 'a>> {
         let spec = pod.spec()?;
         let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
-        let images: Vec<String> = containers
+        let names: Vec<String> = containers
             .filter_map(|container| Some(normalized_image(container.image.as_deref()?)))
             .collect();
-        Some(Box::new(Images { images, snapshot }))
+        let total = snapshot.nodes.len().max(1) as f64;
+        let count = i64::try_from(names.len()).unwrap_or(1).max(1);
+        let spread = |name: String| {
+            let nodes = snapshot.index.nodes_with_image(&name);
+            (nodes > 0).then(|| (name, nodes as f64 / total))
+        };
+        let images: Vec<(String, f64)> = names.into_iter().filter_map(spread).collect();
+        let max = MAX_PER_CONTAINER * count;
+        // What no node has makes no difference between nodes.
+        (!images.is_empty()).then(|| Box::new(Images { images, max }) as Box<dyn Prepared>)
     }
 }
 
-struct Images<'a> {
-    images: Vec<String>,
-    snapshot: &'a Snapshot,
+struct Images {
+    images: Vec<(String, f64)>,
+    max: i64,
 }
 
-impl Prepared for Images<'_> {
+impl Prepared for Images {
     #[expect(clippy::cast_possible_truncation, reason = "image sizes are far below 2^53")]
     fn scores(&self, feasible: &[&NodeInfo]) -> Vec<i64> {
-        let total = self.snapshot.nodes.len().max(1) as f64;
-        let spread: Vec<f64> = self
-            .images
-            .iter()
-            .map(|image| self.snapshot.nodes_with_image(image) as f64 / total)
-            .collect();
-        let max = MAX_PER_CONTAINER * i64::try_from(self.images.len()).unwrap_or(1).max(1);
         let score = |node: &&NodeInfo| {
-            let sizes = self.images.iter().zip(&spread);
+            let sizes = self.images.iter();
             let sum: i64 = sizes
                 .filter_map(|(image, spread)| Some((*node.images.get(image)? as f64 * spread) as i64))
                 .sum();
-            MAX_SCORE * (sum.clamp(MIN, max) - MIN) / (max - MIN)
+            MAX_SCORE * (sum.clamp(MIN, self.max) - MIN) / (self.max - MIN)
         };
         feasible.iter().map(score).collect()
     }

@@ -1,18 +1,24 @@
 //! Pods want to be near some pods and far from others.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::sync::Arc;
 
-use super::{ClusterEvent, MAX_SCORE, Plugin, Prepared, Rejection};
+use super::args::InterPodAffinityArgs;
+use super::{About, ClusterEvent, MAX_SCORE, Plugin, Prepared, Rejection, node_label};
+use crate::index::{Class, Counts, Speech};
 use crate::pod_info::{AffinityTerm, PodInfo};
 use crate::snapshot::{NodeInfo, Snapshot};
 
-/// What a required affinity of a placed pod counts for in scores. Upstream's `hardPodAffinityWeight`.
-const REQUIRED_WEIGHT: i64 = 1;
+#[derive(Debug)]
+pub(super) struct InterPodAffinity {
+    args: InterPodAffinityArgs,
+}
 
-/// Counts by topology key and value.
-type Domains = BTreeMap<(String, String), i64>;
-
-pub(super) struct InterPodAffinity;
+impl InterPodAffinity {
+    pub(super) fn new(args: &InterPodAffinityArgs) -> Self {
+        Self { args: args.clone() }
+    }
+}
 
 impl Plugin for InterPodAffinity {
     fn name(&self) -> &'static str {
@@ -24,23 +30,51 @@ impl Plugin for InterPodAffinity {
     }
 
     fn wakes_on(&self, event: ClusterEvent) -> bool {
-        !matches!(event, ClusterEvent::NodeAllocatable | ClusterEvent::NodeTaints)
+        !matches!(
+            event,
+            ClusterEvent::NodeAllocatable | ClusterEvent::NodeTaints | ClusterEvent::NodeRemoved
+        )
     }
 
-    fn prepare<'a>(&self, pod: &'a PodInfo, snapshot: &'a Snapshot) -> Option<Box<dyn Prepared + 'a>> {
+    fn helps(&self, pod: &PodInfo, about: &About) -> bool {
+        // Which labels a namespace has is not known here: a term that asks for them may match.
+        let may = |term: &AffinityTerm, other: &PodInfo| term.may_match(other);
+        match about {
+            About::Node { old, new: Some(new) } => {
+                let mut terms = pod.affinity.iter().chain(&pod.anti_affinity);
+                // A node's own domain changed, or it left one from which others are kept away.
+                old.is_none()
+                    || terms.any(|term| {
+                        let before = old.as_ref().and_then(|old| node_label(old, &term.topology_key));
+                        before != node_label(new, &term.topology_key)
+                    })
+                    || (pod.affinity.is_empty() && pod.anti_affinity.is_empty())
+            }
+            About::Pod { old, new, .. } => {
+                let came = |other: &Arc<PodInfo>| pod.affinity.iter().any(|term| may(term, other));
+                let went = |other: &Arc<PodInfo>| {
+                    pod.anti_affinity.iter().any(|term| may(term, other))
+                        || other.anti_affinity.iter().any(|term| may(term, pod))
+                };
+                new.as_ref().is_some_and(came) || old.as_ref().is_some_and(went)
+            }
+            _ => true,
+        }
+    }
+
+    fn prepare<'a>(&'a self, pod: &'a PodInfo, snapshot: &'a Snapshot) -> Option<Box<dyn Prepared + 'a>> {
         let mut found = Found {
             pod,
-            near: Domains::new(),
-            far: Domains::new(),
-            kept_off: Domains::new(),
-            wishes: Domains::new(),
+            near: Vec::new(),
+            far: Vec::new(),
+            kept_off: Vec::new(),
+            wishes: Vec::new(),
             first_of_its_kind: false,
         };
-        for (node, other) in snapshot.pods() {
-            found.look_at(node, other, snapshot);
-        }
+        found.look_at_placed(snapshot);
+        found.listen_to_placed(&self.args, snapshot);
         let own = pod.affinity.iter().all(|term| term.matches(pod, &snapshot.namespaces));
-        found.first_of_its_kind = found.near.is_empty() && own;
+        found.first_of_its_kind = own && found.near.iter().all(|counts| counts.is_empty());
         let concerned = !pod.affinity.is_empty()
             || !pod.anti_affinity.is_empty()
             || !found.kept_off.is_empty()
@@ -49,85 +83,132 @@ impl Plugin for InterPodAffinity {
     }
 }
 
+/// How many there are per value of a topology key.
+struct Domains<'a> {
+    key: &'a str,
+    counts: Cow<'a, Counts>,
+}
+
+impl Domains<'_> {
+    fn at(&self, node: &NodeInfo) -> i64 {
+        let value = node.label(self.key);
+        value.and_then(|value| self.counts.get(value)).copied().unwrap_or(0)
+    }
+}
+
 struct Found<'a> {
     pod: &'a PodInfo,
-    /// Domains with pods that all required affinity terms select.
-    near: Domains,
-    /// Domains with pods that an anti-affinity term selects.
-    far: Domains,
+    /// For each required affinity term: domains with pods that all of them select.
+    near: Vec<Cow<'a, Counts>>,
+    /// For each anti-affinity term: domains with pods that it selects.
+    far: Vec<Cow<'a, Counts>>,
     /// Domains with pods whose own anti-affinity selects our pod.
-    kept_off: Domains,
+    kept_off: Vec<Domains<'a>>,
     /// Weights of all preferences, ours and theirs.
-    wishes: Domains,
+    wishes: Vec<(i64, Domains<'a>)>,
     /// No pod matches our affinity yet, and we match it ourselves: so the first of a group can be placed.
     first_of_its_kind: bool,
 }
 
-fn count(domains: &mut Domains, node: &NodeInfo, key: &str, weight: i64) {
-    if let Some(value) = node.label(key) {
-        *domains.entry((key.to_owned(), value.to_owned())).or_insert(0) += weight;
+/// How many pods of these classes are in each domain.
+pub(super) fn summed<'a>(classes: &[&'a Class], key: &str, snapshot: &'a Snapshot) -> Cow<'a, Counts> {
+    match classes {
+        [] => Cow::Owned(Counts::new()),
+        [one] => one.per_domain(key, &snapshot.nodes),
+        several => {
+            let mut sum = std::collections::BTreeMap::new();
+            for class in several {
+                for (value, count) in class.per_domain(key, &snapshot.nodes).iter() {
+                    *sum.entry(Arc::clone(value)).or_insert(0) += count;
+                }
+            }
+            Cow::Owned(sum.into_iter().collect())
+        }
     }
 }
 
-impl Found<'_> {
-    fn look_at(&mut self, node: &NodeInfo, other: &PodInfo, snapshot: &Snapshot) {
+impl<'a> Found<'a> {
+    /// What the pod's own terms select among placed pods.
+    fn look_at_placed(&mut self, snapshot: &'a Snapshot) {
         let names = &snapshot.namespaces;
-        let selects = |term: &AffinityTerm| term.matches(other, names);
-        if !self.pod.affinity.is_empty() && self.pod.affinity.iter().all(selects) {
-            for term in &self.pod.affinity {
-                count(&mut self.near, node, &term.topology_key, 1);
+        let selects = |term: &AffinityTerm, class: &Class| term.selects(&class.namespace, Some(&class.labels), names);
+        let selected = |term: &AffinityTerm| -> Vec<&'a Class> {
+            let classes = snapshot.index.classes();
+            classes.filter(|class| selects(term, class)).collect()
+        };
+        let pod = self.pod;
+        if !pod.affinity.is_empty() {
+            let all = |class: &&Class| pod.affinity.iter().all(|term| selects(term, class));
+            let classes: Vec<&Class> = snapshot.index.classes().filter(all).collect();
+            let near = pod.affinity.iter();
+            self.near = near
+                .map(|term| summed(&classes, &term.topology_key, snapshot))
+                .collect();
+        }
+        let far = pod.anti_affinity.iter();
+        self.far = far
+            .map(|term| summed(&selected(term), &term.topology_key, snapshot))
+            .collect();
+        for (weight, term) in &pod.preferred {
+            let counts = summed(&selected(term), &term.topology_key, snapshot);
+            if !counts.is_empty() {
+                let key = &term.topology_key;
+                self.wishes.push((*weight, Domains { key, counts }));
             }
         }
-        for term in self.pod.anti_affinity.iter().filter(|term| selects(term)) {
-            count(&mut self.far, node, &term.topology_key, 1);
-        }
-        for term in other.anti_affinity.iter().filter(|term| term.matches(self.pod, names)) {
-            count(&mut self.kept_off, node, &term.topology_key, 1);
-        }
-        for (weight, term) in self.pod.preferred.iter().filter(|(_, term)| selects(term)) {
-            count(&mut self.wishes, node, &term.topology_key, *weight);
-        }
-        for (weight, term) in other.preferred.iter().filter(|(_, term)| term.matches(self.pod, names)) {
-            count(&mut self.wishes, node, &term.topology_key, *weight);
-        }
-        for term in other.affinity.iter().filter(|term| term.matches(self.pod, names)) {
-            count(&mut self.wishes, node, &term.topology_key, REQUIRED_WEIGHT);
+    }
+
+    /// What placed pods say of this one.
+    fn listen_to_placed(&mut self, args: &InterPodAffinityArgs, snapshot: &'a Snapshot) {
+        let quiet = args.ignore_preferred_terms_of_existing_pods && self.pod.preferred.is_empty();
+        for carried in snapshot.index.carried() {
+            let weight = match carried.speech {
+                Speech::Against => 0,
+                _ if quiet => continue,
+                Speech::With => args.hard_pod_affinity_weight,
+                Speech::Wish(weight) => weight,
+            };
+            if carried.counts.is_empty() || !carried.term.matches(self.pod, &snapshot.namespaces) {
+                continue;
+            }
+            let domains = Domains {
+                key: &carried.term.topology_key,
+                counts: Cow::Borrowed(&carried.counts),
+            };
+            if carried.speech == Speech::Against {
+                self.kept_off.push(domains);
+            } else if weight != 0 {
+                self.wishes.push((weight, domains));
+            }
         }
     }
-}
 
-fn at(domains: &Domains, node: &NodeInfo, key: &str) -> Option<i64> {
-    let value = node.label(key)?;
-    Some(domains.get(&(key.to_owned(), value.to_owned())).copied().unwrap_or(0))
+    fn is_near(&self, node: &NodeInfo) -> bool {
+        self.pod.affinity.iter().zip(&self.near).all(|(term, counts)| {
+            node.label(&term.topology_key)
+                .is_some_and(|value| counts.get(value).is_some_and(|count| *count > 0) || self.first_of_its_kind)
+        })
+    }
+
+    fn is_far(&self, node: &NodeInfo) -> bool {
+        self.pod.anti_affinity.iter().zip(&self.far).all(|(term, counts)| {
+            let value = node.label(&term.topology_key);
+            value.is_none_or(|value| counts.get(value).is_none_or(|count| *count == 0))
+        })
+    }
 }
 
 impl Prepared for Found<'_> {
     fn filter(&self, node: &NodeInfo) -> Result<(), Rejection> {
-        let mut near = true;
-        for term in &self.pod.affinity {
-            match at(&self.near, node, &term.topology_key) {
-                None => near = false,
-                Some(count) => near &= count > 0 || self.first_of_its_kind,
-            }
+        if !self.is_near(node) {
+            let reason = "node(s) didn't match pod affinity rules";
+            return Err(Rejection::new("InterPodAffinity", reason, false));
         }
-        if !near {
-            return Err(Rejection::new(
-                "InterPodAffinity",
-                "node(s) didn't match pod affinity rules",
-                false,
-            ));
+        if !self.is_far(node) {
+            let reason = "node(s) didn't match pod anti-affinity rules";
+            return Err(Rejection::new("InterPodAffinity", reason, true));
         }
-        let far = |term: &AffinityTerm| at(&self.far, node, &term.topology_key).is_none_or(|count| count == 0);
-        if !self.pod.anti_affinity.iter().all(far) {
-            return Err(Rejection::new(
-                "InterPodAffinity",
-                "node(s) didn't match pod anti-affinity rules",
-                true,
-            ));
-        }
-        let kept_off =
-            |((key, value), count): (&(String, String), &i64)| *count > 0 && node.label(key) == Some(value.as_str());
-        if self.kept_off.iter().any(kept_off) {
+        if self.kept_off.iter().any(|domains| domains.at(node) > 0) {
             let reason = "node(s) didn't satisfy existing pods anti-affinity rules";
             return Err(Rejection::new("InterPodAffinity", reason, true));
         }
@@ -142,10 +223,8 @@ impl Prepared for Found<'_> {
         let raw: Vec<i64> = feasible
             .iter()
             .map(|node| {
-                let here = |((key, value), weight): (&(String, String), &i64)| {
-                    (node.label(key) == Some(value.as_str())).then_some(*weight)
-                };
-                self.wishes.iter().filter_map(here).sum()
+                let wishes = self.wishes.iter();
+                wishes.map(|(weight, domains)| weight * domains.at(node)).sum()
             })
             .collect();
         let (low, high) = (

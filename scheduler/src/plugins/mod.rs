@@ -1,7 +1,8 @@
-//! The plugins: each looks at one concern. Adding one is a file and a line in [`all`].
+//! The plugins: each looks at one concern. Adding one is a file, a line in [`build`] and one in `config::points`.
 //!
 //! A plugin is *prepared* once per pod (upstream's PreFilter and PreScore); what it prepared then filters and scores nodes.
 
+pub mod args;
 mod balanced_allocation;
 mod image_locality;
 mod inter_pod_affinity;
@@ -13,8 +14,16 @@ mod node_unschedulable;
 mod pod_topology_spread;
 mod taint_toleration;
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::sync::{Arc, LazyLock};
+
+use k8s_openapi::api::core::v1::Node;
+
 use crate::pod_info::PodInfo;
 use crate::snapshot::{NodeInfo, Snapshot};
+use args::Args;
 
 pub use node_affinity::matches_required as matches_node_affinity;
 
@@ -26,6 +35,8 @@ pub const MAX_SCORE: i64 = 100;
 pub enum ClusterEvent {
     /// A node appeared.
     NodeAdded,
+    /// A node is gone.
+    NodeRemoved,
     /// A node's allocatable amounts changed.
     NodeAllocatable,
     /// A node's labels changed.
@@ -40,13 +51,54 @@ pub enum ClusterEvent {
     Other,
 }
 
+/// What an event was about, where that is known.
+#[derive(Clone, Debug)]
+pub enum About {
+    /// Nothing in particular: it may concern every pod.
+    Anything,
+    /// A node, before and after.
+    Node {
+        /// Before; `None` where it is new.
+        old: Option<Arc<Node>>,
+        /// After; `None` where it is gone.
+        new: Option<Arc<Node>>,
+    },
+    /// A placed pod, before and after.
+    Pod {
+        /// Before; `None` where it is new.
+        old: Option<Arc<PodInfo>>,
+        /// After; `None` where it is gone.
+        new: Option<Arc<PodInfo>>,
+        /// Its node, as it is afterwards.
+        node: Option<Arc<NodeInfo>>,
+    },
+}
+
+/// What happened, and to what.
+#[derive(Clone, Debug)]
+pub struct Happened {
+    /// What.
+    pub event: ClusterEvent,
+    /// To what.
+    pub about: About,
+}
+
+impl From<ClusterEvent> for Happened {
+    fn from(event: ClusterEvent) -> Self {
+        Self {
+            event,
+            about: About::Anything,
+        }
+    }
+}
+
 /// Why a node cannot take a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     /// The plugin that says so.
     pub plugin: &'static str,
     /// In upstream's words; these are counted in the event's message.
-    pub reasons: Vec<String>,
+    pub reasons: Vec<Cow<'static, str>>,
     /// More for people who ask why; not part of upstream's message.
     pub detail: Option<String>,
     /// Whether removing pods from the node could help (upstream's `Unschedulable`, not `UnschedulableAndUnresolvable`).
@@ -54,7 +106,8 @@ pub struct Rejection {
 }
 
 impl Rejection {
-    fn new(plugin: &'static str, reason: impl Into<String>, resolvable: bool) -> Self {
+    /// Says one reason.
+    pub fn new(plugin: &'static str, reason: impl Into<Cow<'static, str>>, resolvable: bool) -> Self {
         Self {
             plugin,
             reasons: vec![reason.into()],
@@ -65,7 +118,7 @@ impl Rejection {
 }
 
 /// One concern of scheduling.
-pub trait Plugin: Send + Sync {
+pub trait Plugin: Send + Sync + Debug {
     /// Upstream's name of the plugin.
     fn name(&self) -> &'static str;
 
@@ -74,15 +127,30 @@ pub trait Plugin: Send + Sync {
         1
     }
 
-    /// Whether a pod that this plugin rejected is worth another look after an event.
+    /// Whether a pod that this plugin rejected may be worth another look after such an event (upstream's `EventsToRegister`).
     fn wakes_on(&self, event: ClusterEvent) -> bool;
 
+    /// Whether this very event may help this very pod (upstream's `QueueingHintFn`). Asked only where [`Self::wakes_on`] agrees.
+    fn helps(&self, _pod: &PodInfo, _about: &About) -> bool {
+        true
+    }
+
     /// Works out what it needs about a pod; `None` when the pod is none of its concern.
-    fn prepare<'a>(&self, pod: &'a PodInfo, snapshot: &'a Snapshot) -> Option<Box<dyn Prepared + 'a>>;
+    fn prepare<'a>(&'a self, pod: &'a PodInfo, snapshot: &'a Snapshot) -> Option<Box<dyn Prepared + 'a>>;
 }
 
 /// A plugin that knows its pod.
 pub trait Prepared {
+    /// Says that no node will do, before any is looked at (an unschedulable PreFilter of upstream's).
+    fn refusal(&self) -> Option<Rejection> {
+        None
+    }
+
+    /// Names the only nodes that can do, where that is known beforehand (upstream's `PreFilterResult`).
+    fn only(&self) -> Option<BTreeSet<String>> {
+        None
+    }
+
     /// Says whether a node can take the pod.
     ///
     /// # Errors
@@ -97,20 +165,26 @@ pub trait Prepared {
     }
 }
 
-/// Every plugin, in upstream's order of filtering.
-pub fn all() -> &'static [&'static dyn Plugin] {
-    &[
-        &node_unschedulable::NodeUnschedulable,
-        &node_name::NodeName,
-        &taint_toleration::TaintToleration,
-        &node_affinity::NodeAffinity,
-        &node_ports::NodePorts,
-        &node_resources_fit::NodeResourcesFit,
-        &pod_topology_spread::PodTopologySpread,
-        &inter_pod_affinity::InterPodAffinity,
-        &balanced_allocation::BalancedAllocation,
-        &image_locality::ImageLocality,
+/// Makes every plugin, in upstream's order of filtering.
+pub fn build(args: &Args) -> Vec<Arc<dyn Plugin>> {
+    vec![
+        Arc::new(node_unschedulable::NodeUnschedulable),
+        Arc::new(node_name::NodeName),
+        Arc::new(taint_toleration::TaintToleration),
+        Arc::new(node_affinity::NodeAffinity::new(&args.node_affinity)),
+        Arc::new(node_ports::NodePorts),
+        Arc::new(node_resources_fit::NodeResourcesFit::new(&args.fit)),
+        Arc::new(pod_topology_spread::PodTopologySpread::new(&args.spread)),
+        Arc::new(inter_pod_affinity::InterPodAffinity::new(&args.inter_pod_affinity)),
+        Arc::new(balanced_allocation::BalancedAllocation::new(&args.balanced)),
+        Arc::new(image_locality::ImageLocality),
     ]
+}
+
+/// Every plugin with upstream's default arguments.
+pub fn all() -> &'static [Arc<dyn Plugin>] {
+    static ALL: LazyLock<Vec<Arc<dyn Plugin>>> = LazyLock::new(|| build(&Args::default()));
+    &ALL
 }
 
 /// Scales scores so that the highest is [`MAX_SCORE`]; `reverse` makes the lowest raw score the best. Upstream's
@@ -121,4 +195,9 @@ fn normalize(scores: &mut [i64], reverse: bool) {
         let scaled = if highest == 0 { 0 } else { *score * MAX_SCORE / highest };
         *score = if reverse { MAX_SCORE - scaled } else { scaled };
     }
+}
+
+/// Reads a label of a node that may not be there.
+fn node_label<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
+    node.metadata.labels.as_ref()?.get(key).map(String::as_str)
 }

@@ -1,9 +1,10 @@
 //! A pod that names its node goes there or nowhere.
 
-use super::{ClusterEvent, Plugin, Prepared, Rejection};
+use super::{About, ClusterEvent, Plugin, Prepared, Rejection};
 use crate::pod_info::PodInfo;
 use crate::snapshot::{NodeInfo, Snapshot};
 
+#[derive(Debug)]
 pub(super) struct NodeName;
 
 impl Plugin for NodeName {
@@ -15,7 +16,12 @@ impl Plugin for NodeName {
         event == ClusterEvent::NodeAdded
     }
 
-    fn prepare<'a>(&self, pod: &'a PodInfo, _: &'a Snapshot) -> Option<Box<dyn Prepared + 'a>> {
+    fn helps(&self, pod: &PodInfo, about: &About) -> bool {
+        let wanted = pod.spec().and_then(|spec| spec.node_name.as_deref());
+        !matches!(about, About::Node { new: Some(new), .. } if new.metadata.name.as_deref() != wanted)
+    }
+
+    fn prepare<'a>(&'a self, pod: &'a PodInfo, _: &'a Snapshot) -> Option<Box<dyn Prepared + 'a>> {
         let wanted = pod.spec()?.node_name.as_deref().filter(|name| !name.is_empty())?;
         Some(Box::new(Wanted(wanted)))
     }

@@ -1,9 +1,10 @@
 //! Two pods on one node cannot have the same port of the node.
 
-use super::{ClusterEvent, Plugin, Prepared, Rejection};
+use super::{About, ClusterEvent, Plugin, Prepared, Rejection};
 use crate::pod_info::{HostPort, PodInfo};
 use crate::snapshot::{NodeInfo, Snapshot};
 
+#[derive(Debug)]
 pub(super) struct NodePorts;
 
 impl Plugin for NodePorts {
@@ -15,7 +16,15 @@ impl Plugin for NodePorts {
         matches!(event, ClusterEvent::NodeAdded | ClusterEvent::PodGone)
     }
 
-    fn prepare<'a>(&self, pod: &'a PodInfo, _: &'a Snapshot) -> Option<Box<dyn Prepared + 'a>> {
+    fn helps(&self, pod: &PodInfo, about: &About) -> bool {
+        let About::Pod { old: Some(old), .. } = about else {
+            return true;
+        };
+        let freed = |wanted: &HostPort| old.host_ports.iter().any(|port| port.conflicts(wanted));
+        pod.host_ports.iter().any(freed)
+    }
+
+    fn prepare<'a>(&'a self, pod: &'a PodInfo, _: &'a Snapshot) -> Option<Box<dyn Prepared + 'a>> {
         (!pod.host_ports.is_empty()).then(|| Box::new(Wanted(&pod.host_ports)) as Box<dyn Prepared>)
     }
 }

@@ -3,10 +3,11 @@
 use k8s_openapi::api::core::v1::Taint;
 
 use super::taint_toleration::tolerates;
-use super::{ClusterEvent, Plugin, Prepared, Rejection};
+use super::{About, ClusterEvent, Plugin, Prepared, Rejection};
 use crate::pod_info::PodInfo;
 use crate::snapshot::{NodeInfo, Snapshot};
 
+#[derive(Debug)]
 pub(super) struct NodeUnschedulable;
 
 impl Plugin for NodeUnschedulable {
@@ -18,7 +19,14 @@ impl Plugin for NodeUnschedulable {
         matches!(event, ClusterEvent::NodeAdded | ClusterEvent::NodeTaints)
     }
 
-    fn prepare<'a>(&self, pod: &'a PodInfo, _: &'a Snapshot) -> Option<Box<dyn Prepared + 'a>> {
+    fn helps(&self, _: &PodInfo, about: &About) -> bool {
+        let About::Node { new: Some(new), .. } = about else {
+            return true;
+        };
+        !new.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false)
+    }
+
+    fn prepare<'a>(&'a self, pod: &'a PodInfo, _: &'a Snapshot) -> Option<Box<dyn Prepared + 'a>> {
         let taint = Taint {
             key: "node.kubernetes.io/unschedulable".into(),
             effect: "NoSchedule".into(),

@@ -1,20 +1,68 @@
 //! Pods spread over topology domains: as their own constraints say, or by the system's default for pods of one owner or
-//! service (hostname with skew 3, zone with skew 5, both as a wish).
+//! service (hostname with skew 3, zone with skew 5, both as a wish), or by the profile's.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::TopologySpreadConstraint;
+use k8s_openapi::api::core::v1::{Node, TopologySpreadConstraint};
 use timonel_api::selector::LabelSelector;
 
+use super::args::SpreadArgs;
+use super::inter_pod_affinity::summed;
 use super::taint_toleration::tolerates;
-use super::{ClusterEvent, MAX_SCORE, Plugin, Prepared, Rejection, matches_node_affinity};
+use super::{About, ClusterEvent, MAX_SCORE, Plugin, Prepared, Rejection, matches_node_affinity, node_label};
+use crate::index::{Class, Counts, HOSTNAME, ZONE};
 use crate::pod_info::PodInfo;
 use crate::snapshot::{NodeInfo, Snapshot};
 
-const HOSTNAME: &str = "kubernetes.io/hostname";
-const ZONE: &str = "topology.kubernetes.io/zone";
+/// With more classes than this it is quicker to look at the pods of a node than at each class.
+const FEW_CLASSES: usize = 8;
 
-pub(super) struct PodTopologySpread;
+#[derive(Debug)]
+pub(super) struct PodTopologySpread {
+    args: SpreadArgs,
+}
+
+impl PodTopologySpread {
+    pub(super) fn new(args: &SpreadArgs) -> Self {
+        Self { args: args.clone() }
+    }
+
+    fn constraints<'a>(&'a self, pod: &'a PodInfo) -> Option<Vec<Constraint<'a>>> {
+        let own = pod.spec()?.topology_spread_constraints.as_deref().unwrap_or_default();
+        if !own.is_empty() {
+            return Some(own.iter().map(|constraint| Constraint::new(pod, constraint)).collect());
+        }
+        let selector = pod.spread_selector.as_ref()?;
+        let defaulted = |constraint: Constraint<'a>| Constraint {
+            selector: Cow::Borrowed(selector),
+            ..constraint
+        };
+        match &self.args.default_constraints {
+            Some(listed) => Some(
+                listed
+                    .iter()
+                    .map(|constraint| defaulted(Constraint::new(pod, constraint)))
+                    .collect(),
+            ),
+            None => {
+                let wish = |key: &'static str, max_skew| {
+                    defaulted(Constraint {
+                        key,
+                        max_skew,
+                        min_domains: 1,
+                        selector: Cow::Borrowed(selector),
+                        honor_affinity: true,
+                        honor_taints: false,
+                        hard: false,
+                    })
+                };
+                Some(vec![wish(HOSTNAME, 3), wish(ZONE, 5)])
+            }
+        }
+    }
+}
 
 impl Plugin for PodTopologySpread {
     fn name(&self) -> &'static str {
@@ -29,29 +77,40 @@ impl Plugin for PodTopologySpread {
         event != ClusterEvent::NodeAllocatable
     }
 
-    fn prepare<'a>(&self, pod: &'a PodInfo, snapshot: &'a Snapshot) -> Option<Box<dyn Prepared + 'a>> {
+    fn helps(&self, pod: &PodInfo, about: &About) -> bool {
+        let constraints = self.constraints(pod).unwrap_or_default();
+        let mut hard = constraints.iter().filter(|constraint| constraint.hard);
+        match about {
+            About::Node { old, new } => {
+                let values = |node: Option<&Node>| -> Vec<Option<String>> {
+                    let hard = constraints.iter().filter(|constraint| constraint.hard);
+                    hard.map(|constraint| {
+                        node.and_then(|node| node_label(node, constraint.key))
+                            .map(str::to_owned)
+                    })
+                    .collect()
+                };
+                // Taints and affinity may exclude a node from counting, so a change of these counts as well.
+                let excludes = |constraint: &Constraint<'_>| !constraint.counts_all_nodes(pod);
+                values(old.as_deref()) != values(new.as_deref()) || hard.any(excludes)
+            }
+            About::Pod { old, new, .. } => {
+                let mut both = [old, new].into_iter().flatten();
+                both.any(|other| {
+                    other.key.namespace == pod.key.namespace && hard.clone().any(|constraint| constraint.selects(other))
+                })
+            }
+            About::Anything => true,
+        }
+    }
+
+    fn prepare<'a>(&'a self, pod: &'a PodInfo, snapshot: &'a Snapshot) -> Option<Box<dyn Prepared + 'a>> {
+        let constraints = self.constraints(pod)?;
         let own = pod.spec()?.topology_spread_constraints.as_deref().unwrap_or_default();
-        let (hard, soft): (Vec<_>, Vec<_>) = if own.is_empty() {
-            // Upstream's `List` default constraints of `systemDefaulted`.
-            let selector = pod.spread_selector.clone()?;
-            let wish = |key: &str, max_skew| Constraint {
-                key: key.to_owned(),
-                max_skew,
-                min_domains: 1,
-                selector: selector.clone(),
-                honor_affinity: true,
-                honor_taints: false,
-                hard: false,
-            };
-            (Vec::new(), vec![wish(HOSTNAME, 3), wish(ZONE, 5)])
-        } else {
-            own.iter()
-                .map(|constraint| Constraint::new(pod, constraint))
-                .partition(|constraint| constraint.hard)
-        };
+        let (hard, soft): (Vec<_>, Vec<_>) = constraints.into_iter().partition(|constraint| constraint.hard);
         let counts = hard
             .iter()
-            .map(|constraint| constraint.count(pod, snapshot, &hard))
+            .map(|constraint| Domains::of(constraint, pod, snapshot, &hard))
             .collect();
         Some(Box::new(Spread {
             pod,
@@ -59,23 +118,23 @@ impl Plugin for PodTopologySpread {
             hard,
             counts,
             soft,
-            defaulted: own.is_empty(),
+            lenient: own.is_empty() && self.args.default_constraints.is_none(),
         }))
     }
 }
 
-struct Constraint {
-    key: String,
+struct Constraint<'a> {
+    key: &'a str,
     max_skew: i64,
     min_domains: usize,
-    selector: LabelSelector,
+    selector: Cow<'a, LabelSelector>,
     honor_affinity: bool,
     honor_taints: bool,
     hard: bool,
 }
 
-impl Constraint {
-    fn new(pod: &PodInfo, constraint: &TopologySpreadConstraint) -> Self {
+impl<'a> Constraint<'a> {
+    fn new(pod: &PodInfo, constraint: &'a TopologySpreadConstraint) -> Self {
         let mut typed = constraint.label_selector.clone();
         // `matchLabelKeys` narrows the selector to the pod's own values of these labels.
         if let (Some(keys), Some(typed)) = (&constraint.match_label_keys, &mut typed) {
@@ -91,20 +150,22 @@ impl Constraint {
             }
         }
         Self {
-            key: constraint.topology_key.clone(),
+            key: &constraint.topology_key,
             max_skew: i64::from(constraint.max_skew),
             min_domains: usize::try_from(constraint.min_domains.unwrap_or(1)).unwrap_or(1),
-            selector: LabelSelector::from_optional(typed.as_ref()),
+            selector: Cow::Owned(LabelSelector::from_optional(typed.as_ref())),
             honor_affinity: constraint.node_affinity_policy.as_deref() != Some("Ignore"),
             honor_taints: constraint.node_taints_policy.as_deref() == Some("Honor"),
             hard: constraint.when_unsatisfiable != "ScheduleAnyway",
         }
     }
 
+    fn selects(&self, other: &PodInfo) -> bool {
+        self.selector.matches_optional(other.pod.metadata.labels.as_ref())
+    }
+
     fn counts_pod(&self, of: &PodInfo, other: &PodInfo) -> bool {
-        other.key.namespace == of.key.namespace
-            && !other.is_terminating()
-            && self.selector.matches_optional(other.pod.metadata.labels.as_ref())
+        other.key.namespace == of.key.namespace && !other.is_terminating() && self.selects(other)
     }
 
     fn counts_node(&self, pod: &PodInfo, node: &NodeInfo) -> bool {
@@ -116,56 +177,119 @@ impl Constraint {
                     .all(|taint| taint.effect == "PreferNoSchedule" || tolerates(pod.tolerations(), taint)))
     }
 
-    fn on_node(&self, pod: &PodInfo, node: &NodeInfo) -> i64 {
-        i64::try_from(node.pods.values().filter(|other| self.counts_pod(pod, other)).count()).unwrap_or(i64::MAX)
+    /// Whether every node counts for this pod, whatever node it is.
+    fn counts_all_nodes(&self, pod: &PodInfo) -> bool {
+        !self.honor_taints && (!self.honor_affinity || !asks_for_nodes(pod))
     }
 
-    /// Counts matching pods per domain, over the nodes that have every one of `all` keys.
-    fn count(&self, pod: &PodInfo, snapshot: &Snapshot, all: &[Constraint]) -> BTreeMap<String, i64> {
-        let mut counts = BTreeMap::new();
-        for node in snapshot.nodes.values() {
-            let complete = all.iter().all(|constraint| node.label(&constraint.key).is_some());
-            if let Some(domain) = node.label(&self.key)
-                && complete
-                && self.counts_node(pod, node)
-            {
-                *counts.entry(domain.to_owned()).or_insert(0) += self.on_node(pod, node);
-            }
-        }
-        counts
+    /// The classes of placed pods that it counts.
+    fn classes<'s>(&self, pod: &'s PodInfo, snapshot: &'s Snapshot) -> Vec<&'s Class> {
+        let classes = snapshot.index.classes_in(&pod.key.namespace);
+        classes
+            .filter(|class| !class.leaving && self.selector.matches_optional(Some(&class.labels)))
+            .collect()
     }
+}
+
+fn asks_for_nodes(pod: &PodInfo) -> bool {
+    pod.spec().is_some_and(|spec| {
+        let affinity = spec.affinity.as_ref();
+        let affinity = affinity.and_then(|affinity| affinity.node_affinity.as_ref());
+        spec.node_selector.as_ref().is_some_and(|selector| !selector.is_empty())
+            || affinity.is_some_and(|affinity| affinity.required_during_scheduling_ignored_during_execution.is_some())
+    })
+}
+
+/// How many pods of these classes are on a node.
+fn on_node(constraint: &Constraint<'_>, classes: &[&Class], pod: &PodInfo, node: &NodeInfo) -> i64 {
+    if classes.len() <= FEW_CLASSES {
+        let here = classes.iter().filter_map(|class| class.on.get(node.name.as_str()));
+        return here.sum();
+    }
+    let here = node.pods.values().filter(|other| constraint.counts_pod(pod, other));
+    i64::try_from(here.count()).unwrap_or(i64::MAX)
+}
+
+/// How many matching pods are in each domain, over the nodes that count.
+struct Domains<'a> {
+    counts: Cow<'a, Counts>,
+    /// The fewest in any domain.
+    least: i64,
+}
+
+impl<'a> Domains<'a> {
+    /// Counts over the nodes that have every one of `all` keys.
+    fn of(constraint: &Constraint<'_>, pod: &'a PodInfo, snapshot: &'a Snapshot, all: &[Constraint<'_>]) -> Self {
+        let classes = constraint.classes(pod, snapshot);
+        let everywhere = |key: &str| {
+            let nodes = snapshot.index.nodes_per_domain(key)?;
+            let sum = usize::try_from(nodes.values().sum::<i64>()).ok()?;
+            (sum == snapshot.nodes.len()).then(|| nodes.len())
+        };
+        let complete = all.iter().all(|constraint| everywhere(constraint.key).is_some());
+        let (counts, domains) = match everywhere(constraint.key) {
+            Some(domains) if complete && constraint.counts_all_nodes(pod) => {
+                (summed(&classes, constraint.key, snapshot), domains)
+            }
+            _ => {
+                let counts = counted(constraint, &classes, pod, snapshot, all);
+                let domains = counts.len();
+                (Cow::Owned(counts), domains)
+            }
+        };
+        let least = if domains < constraint.min_domains || counts.len() < domains {
+            0
+        } else {
+            counts.values().copied().min().unwrap_or(0)
+        };
+        Self { counts, least }
+    }
+}
+
+/// Counts node by node, domains without pods included.
+fn counted(
+    constraint: &Constraint<'_>,
+    classes: &[&Class],
+    pod: &PodInfo,
+    snapshot: &Snapshot,
+    all: &[Constraint<'_>],
+) -> Counts {
+    let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
+    for node in snapshot.nodes.values() {
+        let complete = all.iter().all(|constraint| node.label(constraint.key).is_some());
+        if let Some(domain) = node.label(constraint.key)
+            && complete
+            && constraint.counts_node(pod, node)
+        {
+            *counts.entry(domain).or_insert(0) += on_node(constraint, classes, pod, node);
+        }
+    }
+    let counts = counts.into_iter();
+    counts.map(|(domain, count)| (Arc::from(domain), count)).collect()
 }
 
 struct Spread<'a> {
     pod: &'a PodInfo,
     snapshot: &'a Snapshot,
-    hard: Vec<Constraint>,
-    counts: Vec<BTreeMap<String, i64>>,
-    soft: Vec<Constraint>,
-    defaulted: bool,
+    hard: Vec<Constraint<'a>>,
+    counts: Vec<Domains<'a>>,
+    soft: Vec<Constraint<'a>>,
+    /// Nodes that lack a key are scored as well: the constraints are the system's.
+    lenient: bool,
 }
 
 impl Prepared for Spread<'_> {
     fn filter(&self, node: &NodeInfo) -> Result<(), Rejection> {
-        for (constraint, counts) in self.hard.iter().zip(&self.counts) {
-            let Some(domain) = node.label(&constraint.key) else {
+        for (constraint, domains) in self.hard.iter().zip(&self.counts) {
+            let Some(domain) = node.label(constraint.key) else {
                 let reason = "node(s) didn't match pod topology spread constraints (missing required label)";
                 return Err(Rejection::new("PodTopologySpread", reason, false));
             };
-            let own = i64::from(
-                constraint
-                    .selector
-                    .matches_optional(self.pod.pod.metadata.labels.as_ref()),
-            );
-            let least = if counts.len() < constraint.min_domains {
-                0
-            } else {
-                counts.values().copied().min().unwrap_or(0)
-            };
-            let here = counts.get(domain).copied().unwrap_or(0);
-            if here + own - least > constraint.max_skew {
+            let own = i64::from(constraint.selects(self.pod));
+            let here = domains.counts.get(domain).copied().unwrap_or(0);
+            let skew = here + own - domains.least;
+            if skew > constraint.max_skew {
                 let reason = "node(s) didn't match pod topology spread constraints";
-                let skew = here + own - least;
                 return Err(Rejection {
                     detail: Some(format!(
                         "{} {domain}: skew would be {skew}, at most {}",
@@ -183,10 +307,8 @@ impl Prepared for Spread<'_> {
         if self.soft.is_empty() {
             return Vec::new();
         }
-        // With constraints of its own a pod ignores nodes that lack a key; the default ones ignore only the key.
-        let ignored = |node: &NodeInfo| {
-            !self.defaulted && self.soft.iter().any(|constraint| node.label(&constraint.key).is_none())
-        };
+        let ignored =
+            |node: &NodeInfo| !self.lenient && self.soft.iter().any(|constraint| node.label(constraint.key).is_none());
         let considered: Vec<&NodeInfo> = feasible.iter().copied().filter(|node| !ignored(node)).collect();
         let terms: Vec<Term<'_>> = self
             .soft
@@ -217,29 +339,34 @@ impl Prepared for Spread<'_> {
 
 /// One wish, counted.
 struct Term<'a> {
-    constraint: &'a Constraint,
-    per_domain: BTreeMap<String, i64>,
+    constraint: &'a Constraint<'a>,
+    classes: Vec<&'a Class>,
+    per_domain: Cow<'a, Counts>,
     weight: f64,
 }
 
 impl Spread<'_> {
-    fn term<'a>(&self, constraint: &'a Constraint, considered: &[&NodeInfo]) -> Term<'a> {
-        let domains: BTreeSet<&str> = considered
-            .iter()
-            .filter_map(|node| node.label(&constraint.key))
-            .collect();
-        let per_domain = if constraint.key == HOSTNAME {
-            BTreeMap::new()
-        } else {
-            constraint.count(self.pod, self.snapshot, std::slice::from_ref(constraint))
-        };
-        let size = if constraint.key == HOSTNAME {
+    fn term<'a>(&'a self, constraint: &'a Constraint<'a>, considered: &[&NodeInfo]) -> Term<'a> {
+        let classes = constraint.classes(self.pod, self.snapshot);
+        let hostname = constraint.key == HOSTNAME;
+        let size = if hostname {
             considered.len()
         } else {
-            domains.len()
+            // Nodes without the key are a domain of their own here, as upstream.
+            let values = considered.iter().map(|node| node.label(constraint.key));
+            values.collect::<BTreeSet<Option<&str>>>().len()
+        };
+        let per_domain = if hostname || classes.is_empty() {
+            Cow::Owned(Counts::new())
+        } else if self.lenient && constraint.counts_all_nodes(self.pod) {
+            summed(&classes, constraint.key, self.snapshot)
+        } else {
+            let all: &[Constraint<'_>] = if self.lenient { &[] } else { &self.soft };
+            Cow::Owned(counted(constraint, &classes, self.pod, self.snapshot, all))
         };
         Term {
             constraint,
+            classes,
             per_domain,
             weight: ((size + 2) as f64).ln(),
         }
@@ -248,9 +375,9 @@ impl Spread<'_> {
 
 impl Term<'_> {
     fn score(&self, pod: &PodInfo, node: &NodeInfo) -> Option<f64> {
-        let domain = node.label(&self.constraint.key)?;
+        let domain = node.label(self.constraint.key)?;
         let count = if self.constraint.key == HOSTNAME {
-            self.constraint.on_node(pod, node)
+            on_node(self.constraint, &self.classes, pod, node)
         } else {
             self.per_domain.get(domain).copied().unwrap_or(0)
         };

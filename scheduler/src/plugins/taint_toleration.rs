@@ -1,11 +1,12 @@
 //! Taints keep pods away that do not tolerate them, and prefer to keep away those that would rather not be there.
 
-use k8s_openapi::api::core::v1::{Taint, Toleration};
+use k8s_openapi::api::core::v1::{Node, Taint, Toleration};
 
-use super::{ClusterEvent, Plugin, Prepared, Rejection, normalize};
+use super::{About, ClusterEvent, Plugin, Prepared, Rejection, normalize};
 use crate::pod_info::PodInfo;
 use crate::snapshot::{NodeInfo, Snapshot};
 
+#[derive(Debug)]
 pub(super) struct TaintToleration;
 
 impl Plugin for TaintToleration {
@@ -21,7 +22,18 @@ impl Plugin for TaintToleration {
         matches!(event, ClusterEvent::NodeAdded | ClusterEvent::NodeTaints)
     }
 
-    fn prepare<'a>(&self, pod: &'a PodInfo, _: &'a Snapshot) -> Option<Box<dyn Prepared + 'a>> {
+    fn helps(&self, pod: &PodInfo, about: &About) -> bool {
+        let About::Node { old, new: Some(new) } = about else {
+            return true;
+        };
+        let kept_off = |node: &Node| {
+            let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref());
+            untolerated(taints.unwrap_or_default(), pod.tolerations()).is_some()
+        };
+        old.as_deref().is_none_or(kept_off) && !kept_off(new)
+    }
+
+    fn prepare<'a>(&'a self, pod: &'a PodInfo, _: &'a Snapshot) -> Option<Box<dyn Prepared + 'a>> {
         Some(Box::new(Tolerations(pod.tolerations())))
     }
 }
@@ -33,17 +45,16 @@ pub(super) fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
         .any(|toleration| timonel_api::pod::tolerates(toleration, taint))
 }
 
+/// The first taint that keeps a pod with these tolerations away.
+fn untolerated<'a>(taints: &'a [Taint], tolerations: &[Toleration]) -> Option<&'a Taint> {
+    timonel_api::pod::find_untolerated(taints, tolerations, &["NoSchedule", "NoExecute"])
+}
+
 struct Tolerations<'a>(&'a [Toleration]);
 
 impl Prepared for Tolerations<'_> {
     fn filter(&self, node: &NodeInfo) -> Result<(), Rejection> {
-        let keeps_away = |taint: &&Taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute");
-        match node
-            .taints()
-            .iter()
-            .filter(keeps_away)
-            .find(|taint| !tolerates(self.0, taint))
-        {
+        match untolerated(node.taints(), self.0) {
             None => Ok(()),
             Some(taint) => Err(Rejection {
                 detail: Some(format!(

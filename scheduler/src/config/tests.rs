@@ -1,0 +1,170 @@
+use expect_test::{Expect, expect};
+
+use super::*;
+
+fn parse(rest: &str) -> Result<File, ConfigError> {
+    let text = format!("apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n{rest}");
+    File::parse(text.as_bytes())
+}
+
+#[track_caller]
+fn refused(rest: &str, expected: Expect) {
+    match parse(rest).expect_err("refused") {
+        ConfigError::Invalid(errors) => expected.assert_eq(&errors.join("\n")),
+        other => expected.assert_eq(&other.to_string()),
+    }
+}
+
+#[track_caller]
+fn plugins(rest: &str, expected: Expect) {
+    let file = parse(rest).expect("accepted");
+    let mut text = Vec::new();
+    for profile in &file.profiles {
+        text.push(format!("{}:", profile.scheduler_name));
+        for enabled in &profile.plugins {
+            let filters = if enabled.filters { " filters" } else { "" };
+            let weight = enabled
+                .weight
+                .map_or(String::new(), |weight| format!(" scores x{weight}"));
+            text.push(format!("  {}{filters}{weight}", enabled.plugin.name()));
+        }
+    }
+    expected.assert_eq(&text.join("\n"));
+}
+
+#[test]
+fn an_empty_configuration_is_upstreams_default() {
+    plugins(
+        "",
+        expect![[r#"
+            default-scheduler:
+              NodeUnschedulable filters
+              NodeName filters
+              TaintToleration filters scores x3
+              NodeAffinity filters scores x2
+              NodePorts filters
+              NodeResourcesFit filters scores x1
+              PodTopologySpread filters scores x2
+              InterPodAffinity filters scores x2
+              NodeResourcesBalancedAllocation scores x1
+              ImageLocality scores x1"#]],
+    );
+    let file = parse("").expect("accepted");
+    assert_eq!(file.queue.initial_backoff, Duration::from_secs(1));
+    assert_eq!(file.queue.max_backoff, Duration::from_secs(10));
+    let profile = &file.profiles[0];
+    assert!(profile.gates && profile.preemption.is_some());
+}
+
+#[test]
+fn plugins_are_chosen_per_point_and_for_all_points() {
+    plugins(
+        r#"
+profiles:
+- schedulerName: packed
+  plugins:
+    multiPoint:
+      enabled: [{name: TaintToleration, weight: 7}]
+      disabled: [{name: InterPodAffinity}]
+    score:
+      disabled: [{name: ImageLocality}, {name: PodTopologySpread}]
+      enabled: [{name: NodeAffinity, weight: 9}]
+- schedulerName: bare
+  plugins:
+    multiPoint:
+      disabled: [{name: "*"}]
+      enabled: [{name: PrioritySort}, {name: DefaultBinder}, {name: NodeResourcesFit}]
+"#,
+        expect![[r#"
+            packed:
+              NodeUnschedulable filters
+              NodeName filters
+              TaintToleration filters scores x7
+              NodeAffinity filters scores x9
+              NodePorts filters
+              NodeResourcesFit filters scores x1
+              PodTopologySpread filters
+              NodeResourcesBalancedAllocation scores x1
+            bare:
+              NodeResourcesFit filters scores x1"#]],
+    );
+}
+
+#[test]
+fn everything_wrong_is_named_at_once() {
+    refused(
+        r#"
+parallelism: 0
+percentageOfNodesToScore: 101
+podInitialBackoffSeconds: 20
+colour: red
+extenders: [{urlPrefix: "http://x"}]
+profiles:
+- schedulerName: a
+  plugins:
+    filter: {enabled: [{name: ImageLocality}, {name: Nobody}], disabled: [{name: Somebody}]}
+    bind: {disabled: [{name: "*"}]}
+  pluginConfig:
+  - name: NodeResourcesFit
+    args:
+      kind: NodeResourcesFitArgs
+      ignoredResourceGroups: [a/b]
+      scoringStrategy: {type: Best, resources: [{name: cpu, weight: 101}]}
+  - name: InterPodAffinity
+    args: {hardPodAffinityWeight: 101, hardPodAfinityWeight: 3}
+  - name: PodTopologySpread
+    args: {defaultConstraints: [{maxSkew: 0, topologyKey: "", whenUnsatisfiable: Never}]}
+  - name: DefaultPreemption
+    args: {minCandidateNodesPercentage: 0, minCandidateNodesAbsolute: 0}
+- schedulerName: a
+"#,
+        expect![[r#"
+            parallelism: Invalid value: 0: should be an integer value greater than zero
+            percentageOfNodesToScore: Invalid value: 101: not in valid range [0-100]
+            podMaxBackoffSeconds: Invalid value: 10: must be greater than or equal to PodInitialBackoffSeconds
+            profiles[0].pluginConfig[0].args.ignoredResourceGroups[0]: Invalid value: "a/b": resource group name can't contain '/'
+            profiles[0].pluginConfig[0].args.scoringStrategy.resources[0].weight: Invalid value: 101: resource weight of cpu not in valid range (0, 100]
+            profiles[0].pluginConfig[0].args.scoringStrategy.type: Unsupported value: "Best": supported values: "LeastAllocated", "MostAllocated", "RequestedToCapacityRatio"
+            profiles[0].pluginConfig[1].args.hardPodAffinityWeight: Invalid value: 101: not in valid range [0, 100]
+            unknown field "profiles[0].pluginConfig[1].args.hardPodAfinityWeight"
+            profiles[0].pluginConfig[2].args.defaultConstraints[0].maxSkew: Invalid value: 0: not in valid range (0, inf)
+            profiles[0].pluginConfig[2].args.defaultConstraints[0].topologyKey: Required value: can not be empty
+            profiles[0].pluginConfig[2].args.defaultConstraints[0].whenUnsatisfiable: Unsupported value: "Never": supported values: "DoNotSchedule", "ScheduleAnyway"
+            profiles[0].pluginConfig[2].args.defaultingType: Invalid value: "System": when .defaultConstraints are not empty
+            profiles[0].pluginConfig[3].args.minCandidateNodesPercentage: Invalid value: 0: cannot be zero at the same time as minCandidateNodesAbsolute
+            profiles[0].pluginConfig[3].args.minCandidateNodesAbsolute: Invalid value: 0: cannot be zero at the same time as minCandidateNodesPercentage
+            profiles[0].plugins.filter.enabled[0].name: Invalid value: "ImageLocality": plugin "ImageLocality" does not extend filter plugin
+            profiles[0].plugins.filter.enabled[1].name: Invalid value: "Nobody": is no plugin of this scheduler
+            profiles[0].plugins.filter.disabled[0].name: Invalid value: "Somebody": is no plugin of this scheduler
+            profiles[0].plugins.bind: Required value: at least one bind plugin is needed for profile with scheduler name "a"
+            profiles[1].schedulerName: Duplicate value: "a"
+            extenders: Forbidden: this scheduler calls no extenders
+            unknown field "colour""#]],
+    );
+}
+
+#[test]
+fn a_document_of_another_kind_is_refused() {
+    let error = File::parse(b"kind: Pod").expect_err("refused");
+    expect![
+        "the scheduler's configuration must be kubescheduler.config.k8s.io/v1, KubeSchedulerConfiguration, not , Pod"
+    ]
+    .assert_eq(&error.to_string());
+}
+
+#[test]
+fn a_shape_is_read() {
+    let file = parse(
+        r#"
+profiles:
+- pluginConfig:
+  - name: NodeResourcesFit
+    args:
+      scoringStrategy:
+        type: RequestedToCapacityRatio
+        resources: [{name: nvidia.com/gpu, weight: 3}]
+        requestedToCapacityRatio: {shape: [{utilization: 0, score: 0}, {utilization: 100, score: 10}]}
+"#,
+    );
+    assert!(file.is_ok(), "{file:?}");
+}
