@@ -123,6 +123,7 @@ impl Cluster {
             nodes,
             namespaces: self.namespaces.clone(),
             nominated: self.nominated(),
+            ..Snapshot::default()
         }
     }
 

@@ -47,6 +47,10 @@ impl Decision {
         if self.verdicts.is_empty() {
             return "no nodes available to schedule pods".to_owned();
         }
+        if let Some((_, rejection)) = self.rejections().find(|(_, rejection)| rejection.of_pod) {
+            let why = rejection.reasons.join(", ");
+            return format!("0/{} nodes are available: {why}.", self.verdicts.len());
+        }
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for rejection in self.rejections() {
             for reason in &rejection.1.reasons {
@@ -89,10 +93,13 @@ pub fn decide(pod: &PodInfo, snapshot: &Snapshot, tie: u64) -> Decision {
         .iter()
         .filter_map(|plugin| Some((*plugin, plugin.prepare(pod, snapshot)?)))
         .collect();
+    let refusal = prepared.iter().find_map(|(_, plugin)| plugin.refusal());
     let mut verdicts = BTreeMap::new();
     let mut feasible: Vec<&NodeInfo> = Vec::new();
     for (name, node) in &snapshot.nodes {
-        let refused = prepared.iter().find_map(|(_, plugin)| plugin.filter(node).err());
+        let refused = refusal
+            .clone()
+            .or_else(|| prepared.iter().find_map(|(_, plugin)| plugin.filter(node).err()));
         match refused.or_else(|| beside_nominated(pod, snapshot, node).err()) {
             Some(rejection) => {
                 verdicts.insert(name.clone(), Verdict::Rejected(rejection));

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! [`decide`] is pure: plugins look at one concern each and give every node a verdict with upstream's reasons.
-//! Not here yet: volume binding (pods with claims are placed without regard to their volumes) and dynamic resources.
+//! Not here yet: dynamic resources.
 
 mod bind;
 mod cluster;
@@ -21,6 +21,7 @@ pub mod queue;
 pub mod resources;
 mod shell;
 pub mod snapshot;
+pub mod volumes;
 
 use std::sync::Arc;
 
@@ -40,6 +41,8 @@ pub struct Config {
     pub queue: QueueConfig,
     /// Set where several schedulers may run: only the leader works.
     pub leader: Option<LeaderConfig>,
+    /// How long a pod waits for its volumes before it is scheduled anew. Upstream: 600 s.
+    pub bind_timeout: std::time::Duration,
 }
 
 impl Default for Config {
@@ -48,6 +51,7 @@ impl Default for Config {
             scheduler_name: "default-scheduler".into(),
             queue: QueueConfig::default(),
             leader: None,
+            bind_timeout: std::time::Duration::from_secs(600),
         }
     }
 }

@@ -17,14 +17,17 @@ use tokio_util::sync::CancellationToken;
 use crate::bind::{self, Nomination};
 use crate::cluster::{Cluster, Owners};
 use crate::decide::{Decision, decide};
-use crate::plugins::ClusterEvent;
+use crate::plugins::{ClusterEvent, choose_volumes};
 use crate::pod_info::{PodInfo, nominated_node};
 use crate::preempt::{Preemption, preempt};
 use crate::queue::SchedulingQueue;
+use crate::volumes::Volumes;
 use crate::{Config, Deps};
 
 /// Writes that may be under way at once.
 const WRITES: usize = 256;
+/// Pods that may wait for their volumes at once. They hold no place among the writes: a volume may take minutes.
+const WAITS: usize = 4096;
 
 /// How a write ended.
 enum Written {
@@ -48,6 +51,8 @@ struct Scheduler {
     budgets: Reader<PodDisruptionBudget>,
     owners: Owners,
     writes: JoinSet<Written>,
+    volumes: Volumes,
+    waits: JoinSet<Written>,
 }
 
 /// Runs until `shutdown`.
@@ -70,6 +75,8 @@ pub(crate) async fn run(config: Config, deps: Deps, shutdown: CancellationToken)
     );
     let mut scheduler = Scheduler {
         queue: SchedulingQueue::new(config.queue.clone()),
+        volumes: Volumes::start(client, config.bind_timeout, &token),
+        waits: JoinSet::new(),
         recorder,
         cluster: Cluster::default(),
         pods: informer::start(Api::all(client.clone()), all(), token.clone()),
@@ -94,7 +101,9 @@ impl Scheduler {
     fn wait_synced(&self) -> impl Future<Output = ()> + 'static {
         let (pods, nodes, namespaces) = (self.pods.clone(), self.nodes.clone(), self.namespaces.clone());
         let (budgets, owners) = (self.budgets.clone(), self.owners.clone());
+        let volumes = self.volumes.wait_synced();
         async move {
+            volumes.await;
             nodes.wait_synced().await;
             pods.wait_synced().await;
             namespaces.wait_synced().await;
@@ -112,6 +121,7 @@ impl Scheduler {
         let mut pods = self.pods.changes();
         let mut services = self.owners.services.changes();
         let mut sets = self.owners.replica_sets.changes();
+        let mut volumes = self.volumes.changes();
         // The caches are whole: take them in before the first decision.
         self.resync_nodes();
         self.resync_namespaces();
@@ -128,9 +138,15 @@ impl Scheduler {
                         self.written(written);
                     }
                 }
+                Some(waited) = self.waits.join_next() => {
+                    if let Ok(waited) = waited {
+                        self.written(waited);
+                    }
+                }
                 change = nodes.next() => self.node_changed(change),
                 change = namespaces.next() => self.namespace_changed(change),
                 change = pods.next_with_old() => self.pod_changed(change),
+                event = volumes.next() => self.queue.happened(event, now),
                 _ = services.next() => self.queue.happened(ClusterEvent::Other, now),
                 _ = sets.next() => {}
                 () = std::future::ready(()), if ready => self.schedule_one(),
@@ -140,6 +156,7 @@ impl Scheduler {
             }
         }
         self.writes.shutdown().await;
+        self.waits.shutdown().await;
     }
 
     fn resync_nodes(&mut self) {
@@ -289,18 +306,39 @@ impl Scheduler {
         };
         let selector = self.owners.selector(&pod);
         let info = Arc::new(PodInfo::new(pod, selector));
-        let snapshot = self.cluster.snapshot();
+        let mut snapshot = self.cluster.snapshot();
+        snapshot.storage = self.volumes.snapshot();
         let decision = decide(&info, &snapshot, self.deps.rng.next_u64());
         tracing::debug!(pod = %key, ?decision, "decided");
         match decision.node.clone() {
-            Some(node) => self.start_binding(info, node),
+            Some(node) => self.start_binding(info, node, &snapshot),
             None => self.refuse(&key, &info, &snapshot, &decision),
         }
     }
 
-    fn start_binding(&mut self, info: Arc<PodInfo>, node: String) {
+    fn start_binding(&mut self, info: Arc<PodInfo>, node: String, snapshot: &crate::snapshot::Snapshot) {
+        let choice = choose_volumes(&info, snapshot, &node);
+        if choice.is_some() && self.waits.len() >= WAITS {
+            self.queue.failed(&info.key, Instant::now());
+            return;
+        }
         self.cluster.assume(Arc::clone(&info), &node);
         let client = self.deps.client.clone();
+        if let Some(choice) = choice {
+            let volumes = self.volumes.reserve(&info, &node, &choice);
+            let (pods, nodes) = (self.pods.clone(), self.nodes.clone());
+            self.waits.spawn(async move {
+                let result = match volumes.carry_out(pods, nodes).await {
+                    Ok(()) => bind::bind(&client, &info.key, &info.uid, &node).await,
+                    Err(source) => Err(bind::WriteError::Volumes {
+                        pod: info.key.clone(),
+                        source: Box::new(source),
+                    }),
+                };
+                Written::Bound { info, node, result }
+            });
+            return;
+        }
         self.writes.spawn(async move {
             let result = bind::bind(&client, &info.key, &info.uid, &node).await;
             Written::Bound { info, node, result }
@@ -379,10 +417,31 @@ impl Scheduler {
         });
     }
 
+    /// Tells why a pod could not be bound because of its volumes.
+    fn volumes_failed(&mut self, info: &Arc<PodInfo>, error: &crate::volumes::VolumeError) {
+        let why = timonel_client::chain(error);
+        let message = format!("running PreBind plugin \"VolumeBinding\": {why}");
+        self.recorder
+            .publish(&*info.pod, EventType::Warning, "FailedScheduling", message.clone());
+        let (client, clock, pod) = (
+            self.deps.client.clone(),
+            Arc::clone(&self.deps.clock),
+            Arc::clone(&info.pod),
+        );
+        self.writes.spawn(async move {
+            let keep = Nomination::Keep;
+            if let Err(error) = bind::report(&client, &*clock, &pod, "SchedulerError", &message, &keep).await {
+                tracing::debug!(error = timonel_client::chain(&error), "cannot report the condition");
+            }
+            Written::Reported
+        });
+    }
+
     fn written(&mut self, written: Written) {
         let Written::Bound { info, node, result } = written else {
             return;
         };
+        self.volumes.release(&info.uid);
         match result {
             Ok(()) => {
                 self.queue.remove(&info.key);
@@ -392,6 +451,15 @@ impl Scheduler {
             }
             Err(error) => {
                 tracing::warn!(error = timonel_client::chain(&error), "binding failed");
+                let there = self
+                    .pods
+                    .get(&info.key)
+                    .filter(|pod| pod.metadata.uid == info.pod.metadata.uid);
+                if let bind::WriteError::Volumes { source, .. } = &error
+                    && there.is_some()
+                {
+                    self.volumes_failed(&info, source);
+                }
                 self.cluster.forget(&info.uid);
                 if let Some(node) = info.nominated() {
                     self.cluster.nominate(Arc::clone(&info), node);

@@ -115,6 +115,8 @@ pub struct Snapshot {
     pub namespaces: Namespaces,
     /// Who waits for room that is being made, by node.
     pub nominated: Nominated,
+    /// Claims and volumes.
+    pub storage: crate::volumes::Storage,
 }
 
 impl Snapshot {

@@ -10,13 +10,19 @@ mod node_name;
 mod node_ports;
 mod node_resources_fit;
 mod node_unschedulable;
+mod node_volume_limits;
 mod pod_topology_spread;
 mod taint_toleration;
+mod volume_binding;
+mod volume_restrictions;
+mod volume_zone;
 
 use crate::pod_info::PodInfo;
 use crate::snapshot::{NodeInfo, Snapshot};
 
 pub use node_affinity::matches_required as matches_node_affinity;
+pub use volume_binding::Choice;
+pub(crate) use volume_binding::choose as choose_volumes;
 
 /// The best score that a plugin gives a node.
 pub const MAX_SCORE: i64 = 100;
@@ -36,6 +42,14 @@ pub enum ClusterEvent {
     PodPlaced,
     /// A placed pod is gone or has ended.
     PodGone,
+    /// A claim appeared or changed.
+    ClaimChanged,
+    /// A volume appeared or changed.
+    VolumeChanged,
+    /// A storage class appeared or changed.
+    ClassChanged,
+    /// What CSI drivers say of a node changed, or what is attached to it.
+    CsiNodeChanged,
     /// Namespaces, services or owners changed.
     Other,
 }
@@ -51,6 +65,8 @@ pub struct Rejection {
     pub detail: Option<String>,
     /// Whether removing pods from the node could help (upstream's `Unschedulable`, not `UnschedulableAndUnresolvable`).
     pub resolvable: bool,
+    /// Whether it is about the pod and not about the node: no node can take it (upstream's PreFilter).
+    pub of_pod: bool,
 }
 
 impl Rejection {
@@ -60,6 +76,15 @@ impl Rejection {
             reasons: vec![reason.into()],
             detail: None,
             resolvable,
+            of_pod: false,
+        }
+    }
+
+    /// No node can take the pod, and no preemption helps.
+    fn of_pod(plugin: &'static str, reason: impl Into<String>) -> Self {
+        Self {
+            of_pod: true,
+            ..Self::new(plugin, reason, false)
         }
     }
 }
@@ -83,6 +108,11 @@ pub trait Plugin: Send + Sync {
 
 /// A plugin that knows its pod.
 pub trait Prepared {
+    /// Says why no node can take the pod, before any node is asked.
+    fn refusal(&self) -> Option<Rejection> {
+        None
+    }
+
     /// Says whether a node can take the pod.
     ///
     /// # Errors
@@ -106,6 +136,10 @@ pub fn all() -> &'static [&'static dyn Plugin] {
         &node_affinity::NodeAffinity,
         &node_ports::NodePorts,
         &node_resources_fit::NodeResourcesFit,
+        &volume_restrictions::VolumeRestrictions,
+        &node_volume_limits::NodeVolumeLimits,
+        &volume_binding::VolumeBinding,
+        &volume_zone::VolumeZone,
         &pod_topology_spread::PodTopologySpread,
         &inter_pod_affinity::InterPodAffinity,
         &balanced_allocation::BalancedAllocation,

@@ -45,6 +45,7 @@ impl Prepared for Wants<'_> {
             return Ok(());
         }
         Err(Rejection {
+            of_pod: false,
             plugin: "NodeResourcesFit",
             reasons,
             detail: None,

@@ -167,6 +167,7 @@ impl Prepared for Spread<'_> {
                 let reason = "node(s) didn't match pod topology spread constraints";
                 let skew = here + own - least;
                 return Err(Rejection {
+                    of_pod: false,
                     detail: Some(format!(
                         "{} {domain}: skew would be {skew}, at most {}",
                         constraint.key, constraint.max_skew

@@ -46,6 +46,7 @@ impl Prepared for Tolerations<'_> {
         {
             None => Ok(()),
             Some(taint) => Err(Rejection {
+                of_pod: false,
                 detail: Some(format!(
                     "{{{}: {}}}",
                     taint.key,
