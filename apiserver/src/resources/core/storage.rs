@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use timonel_api::quantity::Quantity;
 use timonel_api::{FieldError, Path};
 
 use super::super::cells::{age, name};
@@ -25,6 +26,12 @@ fn short_modes(modes: &[Value]) -> String {
         .filter(|(long, _)| modes.iter().any(|mode| mode == long))
         .map(|(_, short)| *short);
     short.collect::<Vec<_>>().join(",")
+}
+
+/// An amount, in billionths.
+fn size(amount: &Value) -> i128 {
+    let amount = amount.as_str().and_then(|text| Quantity::parse(text).ok());
+    amount.map_or(0, |amount| amount.nanos())
 }
 
 fn access_modes(spec: &Value, path: &Path, errors: &mut Vec<FieldError>) {
@@ -215,10 +222,13 @@ impl Strategy for PersistentVolumeClaims {
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         let mut errors = self.validate(new);
+        let bound = text(at(old, "status"), "phase") == "Bound";
         let fixed = |object: &Value| {
             let mut spec = at(object, "spec").clone();
-            for field in ["resources", "volumeAttributesClassName"] {
-                remove(&mut spec, field);
+            remove(&mut spec, "volumeAttributesClassName");
+            let requests = spec.pointer_mut("/resources/requests").and_then(Value::as_object_mut);
+            if let Some(requests) = requests.filter(|_| bound) {
+                requests.remove("storage");
             }
             // The binder may set what was left open.
             for field in ["volumeName", "storageClassName"] {
@@ -231,6 +241,15 @@ impl Strategy for PersistentVolumeClaims {
         if fixed(new) != fixed(old) {
             let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
             errors.push(FieldError::forbidden(&Path::new("spec"), detail));
+        }
+        // A growth that failed may be taken back, but not below what there is.
+        let asked = |object: &Value| size(&object["spec"]["resources"]["requests"]["storage"]);
+        if asked(new) < asked(old) && asked(new) <= size(&old["status"]["capacity"]["storage"]) {
+            let path = Path::new("spec").child("resources").child("requests").child("storage");
+            errors.push(FieldError::forbidden(
+                &path,
+                "field can not be less than status.capacity",
+            ));
         }
         errors
     }
