@@ -44,15 +44,29 @@ fn seen(claim: PersistentVolumeClaim, class: &Value, node: bool) -> ClaimSeen {
 fn render(action: &Action) -> String {
     match action {
         Action::Make(volume) => {
-            let mut value = serde_json::to_value(&volume.spec).unwrap();
-            let reference = value["claimRef"].take();
-            value.as_object_mut().unwrap().remove("claimRef");
+            let spec = volume.spec.clone().unwrap();
+            let path = spec
+                .host_path
+                .map(|source| format!("{} ({})", source.path, source.type_.unwrap_or_default()));
+            let share = spec.nfs.map(|source| format!("{}:{}", source.server, source.path));
+            let term = spec
+                .node_affinity
+                .map(|affinity| affinity.required.unwrap().node_selector_terms[0].clone());
+            let hosts = term.map(|term| term.match_expressions.unwrap()[0].values.clone().unwrap().join(","));
             format!(
-                "make {} of {} {:?} {:?}\n{value}",
+                "make {} for {}: {}, {}, class {}, {}, on {}, kept by {}",
                 owner::name(&volume.metadata),
-                reference["uid"],
-                volume.metadata.annotations.clone().unwrap_or_default(),
-                volume.metadata.finalizers.clone().unwrap_or_default()
+                spec.claim_ref.unwrap().uid.unwrap(),
+                path.or(share).unwrap(),
+                spec.capacity.unwrap()["storage"].0,
+                spec.storage_class_name.unwrap(),
+                spec.persistent_volume_reclaim_policy.unwrap(),
+                hosts.as_deref().unwrap_or("any node"),
+                volume
+                    .metadata
+                    .finalizers
+                    .clone()
+                    .map_or_else(|| "nobody".to_owned(), |all| all.join(","))
             )
         }
         Action::Tell(why) => format!("tell {why}"),
@@ -89,7 +103,12 @@ const LOCAL: &str = "timonel.dev/local-path";
 #[test]
 fn a_claim_gets_a_folder_on_the_node_of_its_first_consumer() {
     let none = json!({});
-    check(seen(claim(LOCAL, Some("n1"), &none), &none, true), expect![[""]]);
+    check(
+        seen(claim(LOCAL, Some("n1"), &none), &none, true),
+        expect![[
+            r#"make pvc-u for u: /var/lib/timonel/local-path/pvc-u_demo_data (DirectoryOrCreate), 2Gi, class c, Delete, on host-1, kept by external-provisioner.volume.kubernetes.io/finalizer"#
+        ]],
+    );
     check(seen(claim(LOCAL, None, &none), &none, false), expect![[""]]);
     check(
         seen(claim("example.com/other", Some("n1"), &none), &none, true),
@@ -102,21 +121,44 @@ fn a_claim_gets_a_folder_on_the_node_of_its_first_consumer() {
 #[test]
 fn a_node_that_is_gone_is_taken_back_from_the_claim() {
     let none = json!({});
-    check(seen(claim(LOCAL, Some("n1"), &none), &none, false), expect![[""]]);
+    check(
+        seen(claim(LOCAL, Some("n1"), &none), &none, false),
+        expect![[r#"
+            tell failed to provision volume with StorageClass "c": failed to get target node: node "n1" not found
+            Reschedule"#]],
+    );
 }
 
 #[test]
 fn what_a_folder_cannot_be_is_told_once() {
     let none = json!({});
     for (claim_says, class_says, expected) in [
-        (json!({"accessModes": ["ReadWriteMany"]}), none.clone(), expect![[""]]),
-        (json!({"volumeMode": "Block"}), none.clone(), expect![[""]]),
+        (
+            json!({"accessModes": ["ReadWriteMany"]}),
+            none.clone(),
+            expect![[
+                r#"tell failed to provision volume with StorageClass "c": only support ReadWriteOnce and ReadWriteOncePod access modes"#
+            ]],
+        ),
+        (
+            json!({"volumeMode": "Block"}),
+            none.clone(),
+            expect![[
+                r#"tell failed to provision volume with StorageClass "c": block volumes are not supported, only folders"#
+            ]],
+        ),
         (
             json!({"selector": {"matchLabels": {"a": "b"}}}),
             none.clone(),
-            expect![[""]],
+            expect![[r#"tell failed to provision volume with StorageClass "c": claim.Spec.Selector is not supported"#]],
         ),
-        (none.clone(), json!({"parameters": {"nodePath": "/x"}}), expect![[""]]),
+        (
+            none.clone(),
+            json!({"parameters": {"nodePath": "/x"}}),
+            expect![[
+                r#"tell failed to provision volume with StorageClass "c": invalid parameter "nodePath": timonel.dev/local-path takes none"#
+            ]],
+        ),
     ] {
         check(seen(claim(LOCAL, Some("n1"), &claim_says), &class_says, true), expected);
     }
@@ -126,7 +168,9 @@ fn what_a_folder_cannot_be_is_told_once() {
             &json!({"volumeBindingMode": "Immediate"}),
             false,
         ),
-        expect![[""]],
+        expect![[
+            r#"tell failed to provision volume with StorageClass "c": configuration error, no node was specified: the class must have volumeBindingMode WaitForFirstConsumer"#
+        ]],
     );
 }
 
@@ -138,13 +182,29 @@ fn a_folder_of_an_nfs_share_needs_a_server_and_a_share() {
             "reclaimPolicy": "Retain", "mountOptions": ["nfsvers=4.1"]})
     };
     for (parameters, expected) in [
-        (json!({"server": "10.0.0.1", "share": "/export/"}), expect![[""]]),
-        (json!({"server": "10.0.0.1"}), expect![[""]]),
-        (json!({"share": "/export"}), expect![[""]]),
-        (json!({"server": "s", "share": "/a/../b"}), expect![[""]]),
+        (
+            json!({"server": "10.0.0.1", "share": "/export/"}),
+            expect![[r#"make pvc-u for u: 10.0.0.1:/export/pvc-u, 2Gi, class c, Retain, on any node, kept by nobody"#]],
+        ),
+        (
+            json!({"server": "10.0.0.1"}),
+            expect![[r#"tell failed to provision volume with StorageClass "c": share is a required parameter"#]],
+        ),
+        (
+            json!({"share": "/export"}),
+            expect![[r#"tell failed to provision volume with StorageClass "c": server is a required parameter"#]],
+        ),
+        (
+            json!({"server": "s", "share": "/a/../b"}),
+            expect![[
+                r#"tell failed to provision volume with StorageClass "c": share "/a/../b" must be an absolute path without '..'"#
+            ]],
+        ),
         (
             json!({"server": "s", "share": "/a", "onDelete": "delete"}),
-            expect![[""]],
+            expect![[
+                r#"tell failed to provision volume with StorageClass "c": invalid parameter "onDelete" in storage class"#
+            ]],
         ),
     ] {
         check(seen(wish(), &class(parameters), false), expected);
@@ -186,13 +246,18 @@ fn check_volume(seen: &VolumeSeen, expected: Expect) {
 #[test]
 fn a_released_volume_goes_after_its_folder() {
     check_volume(&volume("Bound", &json!({})), expect![[""]]);
-    check_volume(&volume("Released", &json!({})), expect![[""]]);
+    check_volume(
+        &volume("Released", &json!({})),
+        expect![[r#"
+            RemoveFolder { node: "n1", folder: "pvc-u_demo_data" }
+            Delete"#]],
+    );
     let mut alone = volume("Released", &json!({}));
     alone.node_is_there = false;
-    check_volume(&alone, expect![[""]]);
+    check_volume(&alone, expect!["Delete"]);
     check_volume(
         &volume("Released", &json!({"persistentVolumeReclaimPolicy": "Retain"})),
-        expect![[""]],
+        expect![[r#"finalizers ["kubernetes.io/pv-protection"]"#]],
     );
 }
 
@@ -224,5 +289,10 @@ fn nobody_removes_a_folder_of_a_share() {
         "pv.kubernetes.io/provisioned-by".to_owned(),
         "timonel.dev/nfs".to_owned(),
     );
-    check_volume(&seen, expect![[""]]);
+    check_volume(
+        &seen,
+        expect![
+            "tell the control plane does not mount NFS: remove /export/pvc-u on the server, then delete the PersistentVolume"
+        ],
+    );
 }
