@@ -20,6 +20,7 @@ pub mod quantity;
 pub mod quota;
 pub mod resources;
 pub mod selector;
+pub mod storage;
 pub mod validation;
 
 pub use field::{FieldError, FieldErrorKind, Path};

@@ -42,6 +42,8 @@ pub struct Config {
     pub pki_dir: Option<PathBuf>,
     /// What the certificates must say.
     pub pki: PkiConfig,
+    /// Whether a new cluster gets the class `local-path`, as the default one.
+    pub local_path_storage: bool,
     /// With which nodes may join.
     pub bootstrap_token: Option<BootstrapToken>,
     /// How tokens are issued and accepted.
@@ -94,6 +96,7 @@ impl Default for Config {
             grace: Duration::from_secs(10),
             pki_dir: None,
             pki: PkiConfig::default(),
+            local_path_storage: false,
             bootstrap_token: None,
             authn: AuthnConfig::default(),
             audit: None,

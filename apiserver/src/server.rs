@@ -180,6 +180,23 @@ impl ApiServer {
         &self.front
     }
 
+    /// Tells whether nothing was ever made in this cluster.
+    fn is_new_cluster(&self) -> Result<bool, StartError> {
+        let registry = &self.front.registry;
+        let found = timonel_api::resources::by_kind("", "v1", "Namespace")
+            .ok_or(ApiError::NoSuchPath)
+            .and_then(|info| registry.target(info, None, "", "kube-system"))
+            .and_then(|target| registry.current(&target));
+        match found {
+            Ok(_) => Ok(false),
+            Err(ApiError::NotFound { .. }) => Ok(true),
+            Err(source) => Err(StartError::Bootstrap {
+                what: "Namespace kube-system".to_owned(),
+                source,
+            }),
+        }
+    }
+
     async fn bootstrap(&self) -> Result<(), StartError> {
         let registry = &self.front.registry;
         let config = &registry.config;
@@ -195,7 +212,10 @@ impl ApiServer {
         objects.extend(own_service(config));
         let is_namespace = |object: &Value| object["kind"] == "Namespace";
         let (namespaces, others): (Vec<_>, Vec<_>) = objects.into_iter().partition(is_namespace);
-        for group in [namespaces, others] {
+        // Before the namespace that tells that the cluster is not new any more.
+        let class = config.local_path_storage && self.is_new_cluster()?;
+        let class = class.then(bootstrap::default_storage_class).into_iter().collect();
+        for group in [class, namespaces, others] {
             let mut writes = Vec::with_capacity(group.len());
             for object in group {
                 writes.push(ensure(registry, object, &caller));

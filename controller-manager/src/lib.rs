@@ -9,6 +9,7 @@
 //! One folder per controller: `observe.rs` (a snapshot), `plan.rs` (the decision, pure), `apply.rs` (the writes).
 //! Adding a controller is a folder and a line in [`controllers`]; `docs/howto/add-a-controller.md` shows how.
 
+mod attach_detach;
 mod backends;
 mod certificates;
 mod claim;
@@ -45,6 +46,8 @@ mod timings;
 mod token_cleaner;
 mod ttl_after_finished;
 mod volume_binder;
+mod volume_expander;
+mod volume_provisioner;
 
 use std::sync::Arc;
 
@@ -76,6 +79,9 @@ const CONTROLLERS: &[(&str, Start)] = &[
     ("volumeattributesclass-protection", protection::start_classes),
     ("clusterrole-aggregation", role_aggregation::start),
     ("persistentvolume-binder", volume_binder::start),
+    ("volume-provisioner", volume_provisioner::start),
+    ("persistentvolume-expander", volume_expander::start),
+    ("attachdetach", attach_detach::start),
     ("ephemeral-volume", ephemeral_volume::start),
     ("endpointslice", endpoint_slice::start),
     ("endpoints", endpoints::start),

@@ -38,6 +38,15 @@ pub(crate) enum WriteError {
         #[source]
         source: http::Error,
     },
+    /// The pod's volumes were not bound.
+    #[error("cannot bind the volumes of pod {pod}")]
+    Volumes {
+        /// Which pod.
+        pod: ObjectKey,
+        /// Why.
+        #[source]
+        source: Box<crate::volumes::VolumeError>,
+    },
     /// No answer in time.
     #[error("binding pod {pod} timed out")]
     Timeout {

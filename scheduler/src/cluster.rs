@@ -127,6 +127,7 @@ impl Cluster {
             nominated: self.nominated.clone(),
             index: self.index.clone(),
             order: self.order.clone(),
+            ..Snapshot::default()
         }
     }
 

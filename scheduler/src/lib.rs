@@ -9,7 +9,7 @@
 //! ```
 //!
 //! [`decide`] is pure: plugins look at one concern each and give every node a verdict with upstream's reasons.
-//! Not here yet: volume binding (pods with claims are placed without regard to their volumes) and dynamic resources.
+//! Not here yet: dynamic resources.
 
 pub mod account;
 mod bind;
@@ -27,6 +27,7 @@ pub mod queue;
 pub mod resources;
 mod shell;
 pub mod snapshot;
+pub mod volumes;
 
 use std::sync::Arc;
 

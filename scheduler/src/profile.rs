@@ -1,6 +1,7 @@
 //! A profile: which plugins decide about the pods of one `schedulerName`, and how much each counts.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::plugins::args::{Args, PreemptionArgs};
 use crate::plugins::{self, Plugin};
@@ -34,6 +35,8 @@ pub struct Profile {
     pub gates: bool,
     /// Whether room is made for pods that fit nowhere, and how (the DefaultPreemption plugin).
     pub preemption: Option<PreemptionArgs>,
+    /// How long a pod waits for its volumes before it is scheduled anew; `None` where nobody binds volumes (the VolumeBinding plugin).
+    pub volume_patience: Option<Duration>,
 }
 
 impl Default for Profile {
@@ -56,6 +59,7 @@ impl Profile {
             percentage_of_nodes_to_score: 0,
             gates: true,
             preemption: Some(args.preemption.clone()),
+            volume_patience: Some(args.volume_binding.patience()),
         }
     }
 

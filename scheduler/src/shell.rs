@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -19,15 +20,19 @@ use crate::bind::{self, Nomination};
 use crate::cluster::{Cluster, Owners};
 use crate::decide::{Decision, Turn, decide_for};
 use crate::desk::{self, Desk, Question};
-use crate::plugins::{About, ClusterEvent, Happened};
+use crate::plugins::{About, Choice, ClusterEvent, Happened, choose_volumes};
 use crate::pod_info::{PodInfo, nominated_node, scheduler_name};
 use crate::preempt::{Preemption, preempt};
 use crate::profile::Profile;
 use crate::queue::SchedulingQueue;
+use crate::snapshot::Snapshot;
+use crate::volumes::Volumes;
 use crate::{Config, Deps};
 
 /// Writes that may be under way at once.
 const WRITES: usize = 256;
+/// Pods that may wait for their volumes at once. They hold no place among the writes: a volume may take minutes.
+const WAITS: usize = 4096;
 
 /// How a write ended.
 enum Written {
@@ -54,6 +59,8 @@ struct Scheduler {
     budgets: Reader<PodDisruptionBudget>,
     owners: Owners,
     writes: JoinSet<Written>,
+    volumes: Volumes,
+    waits: JoinSet<Written>,
 }
 
 /// Runs until `shutdown`.
@@ -77,6 +84,8 @@ pub(crate) async fn run(config: Config, deps: Deps, shutdown: CancellationToken)
         profiles: config.profiles.iter().map(recorder).collect(),
         start: 0,
         desk: config.desk.clone(),
+        volumes: Volumes::start(client, &token),
+        waits: JoinSet::new(),
         cluster: Cluster::default(),
         pods: informer::start(Api::all(client.clone()), all(), token.clone()),
         nodes: informer::start(Api::all(client.clone()), all(), token.clone()),
@@ -99,7 +108,9 @@ impl Scheduler {
     fn wait_synced(&self) -> impl Future<Output = ()> + 'static {
         let (pods, nodes, namespaces) = (self.pods.clone(), self.nodes.clone(), self.namespaces.clone());
         let (budgets, owners) = (self.budgets.clone(), self.owners.clone());
+        let volumes = self.volumes.wait_synced();
         async move {
+            volumes.await;
             nodes.wait_synced().await;
             pods.wait_synced().await;
             namespaces.wait_synced().await;
@@ -118,6 +129,7 @@ impl Scheduler {
         let mut services = self.owners.services.changes();
         let mut sets = self.owners.replica_sets.changes();
         let mut questions = self.desk.open();
+        let mut volumes = self.volumes.changes();
         // The caches are whole: take them in before the first decision.
         self.resync_nodes();
         self.resync_namespaces();
@@ -134,10 +146,16 @@ impl Scheduler {
                         self.written(written);
                     }
                 }
+                Some(waited) = self.waits.join_next() => {
+                    if let Ok(waited) = waited {
+                        self.written(waited);
+                    }
+                }
                 change = nodes.next() => self.node_changed(change),
                 change = namespaces.next() => self.namespace_changed(change),
                 change = pods.next_with_old() => self.pod_changed(change),
                 Some(question) = questions.recv() => self.answer(question),
+                event = volumes.next() => self.queue.happened(event, now),
                 _ = services.next() => self.queue.happened(ClusterEvent::Other, now),
                 _ = sets.next() => {}
                 () = std::future::ready(()), if ready => self.schedule_one(),
@@ -147,6 +165,7 @@ impl Scheduler {
             }
         }
         self.writes.shutdown().await;
+        self.waits.shutdown().await;
     }
 
     fn resync_nodes(&mut self) {
@@ -369,7 +388,7 @@ impl Scheduler {
         };
         let selector = self.owners.selector(&pod);
         let info = Arc::new(PodInfo::new(pod, selector));
-        let snapshot = self.cluster.snapshot();
+        let snapshot = self.snapshot();
         let turn = Turn {
             start: self.start,
             tie: self.deps.rng.next_u64(),
@@ -381,12 +400,23 @@ impl Scheduler {
             Some(node) => {
                 tracing::debug!(pod = %key, node, "decided");
                 self.keep_account(&info, &decision, desk::NODES_PLACED, |_| {});
+                let volumes = profile.volume_patience.and_then(|patience| {
+                    let choice = choose_volumes(&info, &snapshot, &node)?;
+                    Some((choice, patience))
+                });
                 // Nobody looks at that world any more: it is changed where it stands, not copied.
                 drop((snapshot, decision));
-                self.start_binding(info, node);
+                self.start_binding(info, node, volumes);
             }
             None => self.refuse(&profile, &key, &info, &snapshot, &decision),
         }
+    }
+
+    /// The world as a decision sees it now.
+    fn snapshot(&mut self) -> Snapshot {
+        let mut snapshot = self.cluster.snapshot();
+        snapshot.storage = self.volumes.snapshot();
+        snapshot
     }
 
     /// Keeps account of a decision for those who ask later.
@@ -411,7 +441,7 @@ impl Scheduler {
         let profiles = profiles
             .map(|(name, (profile, _))| (name.clone(), Arc::clone(profile)))
             .collect();
-        let (snapshot, budgets) = (self.cluster.snapshot(), self.budgets.list());
+        let (snapshot, budgets) = (self.snapshot(), self.budgets.list());
         self.writes.spawn_blocking(move || {
             // Who asked may have gone.
             let _ = question
@@ -421,9 +451,28 @@ impl Scheduler {
         });
     }
 
-    fn start_binding(&mut self, info: Arc<PodInfo>, node: String) {
+    fn start_binding(&mut self, info: Arc<PodInfo>, node: String, volumes: Option<(Choice, Duration)>) {
+        if volumes.is_some() && self.waits.len() >= WAITS {
+            self.queue.failed(&info.key, Instant::now());
+            return;
+        }
         self.cluster.assume(Arc::clone(&info), &node);
         let client = self.deps.client.clone();
+        if let Some((choice, patience)) = volumes {
+            let volumes = self.volumes.reserve(&info, &node, &choice, patience);
+            let (pods, nodes) = (self.pods.clone(), self.nodes.clone());
+            self.waits.spawn(async move {
+                let result = match volumes.carry_out(pods, nodes).await {
+                    Ok(()) => bind::bind(&client, &info.key, &info.uid, &node).await,
+                    Err(source) => Err(bind::WriteError::Volumes {
+                        pod: info.key.clone(),
+                        source: Box::new(source),
+                    }),
+                };
+                Written::Bound { info, node, result }
+            });
+            return;
+        }
         self.writes.spawn(async move {
             let result = bind::bind(&client, &info.key, &info.uid, &node).await;
             Written::Bound { info, node, result }
@@ -519,10 +568,36 @@ impl Scheduler {
         });
     }
 
+    /// Tells why a pod could not be bound because of its volumes.
+    fn volumes_failed(&mut self, info: &Arc<PodInfo>, error: &crate::volumes::VolumeError) {
+        let why = timonel_client::chain(error);
+        let message = format!("running PreBind plugin \"VolumeBinding\": {why}");
+        self.publish(
+            &info.pod,
+            &info.pod,
+            EventType::Warning,
+            "FailedScheduling",
+            message.clone(),
+        );
+        let (client, clock, pod) = (
+            self.deps.client.clone(),
+            Arc::clone(&self.deps.clock),
+            Arc::clone(&info.pod),
+        );
+        self.writes.spawn(async move {
+            let keep = Nomination::Keep;
+            if let Err(error) = bind::report(&client, &*clock, &pod, "SchedulerError", &message, &keep).await {
+                tracing::debug!(error = timonel_client::chain(&error), "cannot report the condition");
+            }
+            Written::Reported
+        });
+    }
+
     fn written(&mut self, written: Written) {
         let Written::Bound { info, node, result } = written else {
             return;
         };
+        self.volumes.release(&info.uid);
         match result {
             Ok(()) => {
                 self.queue.remove(&info.key);
@@ -532,6 +607,15 @@ impl Scheduler {
             }
             Err(error) => {
                 tracing::warn!(error = timonel_client::chain(&error), "binding failed");
+                let there = self
+                    .pods
+                    .get(&info.key)
+                    .filter(|pod| pod.metadata.uid == info.pod.metadata.uid);
+                if let bind::WriteError::Volumes { source, .. } = &error
+                    && there.is_some()
+                {
+                    self.volumes_failed(&info, source);
+                }
                 self.cluster.forget(&info.uid);
                 if let Some(node) = info.nominated() {
                     self.cluster.nominate(Arc::clone(&info), node);

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Node, Taint};
 use crate::index::{PodIndex, ZONE};
 use crate::pod_info::PodInfo;
 use crate::resources::Resources;
+use crate::volumes::Storage;
 
 /// Labels by namespace.
 pub type Namespaces = OrdMap<String, BTreeMap<String, String>>;
@@ -127,6 +128,8 @@ pub struct Snapshot {
     pub index: PodIndex,
     /// The nodes in the order in which they are tried.
     pub order: Order,
+    /// Claims and volumes.
+    pub storage: Storage,
 }
 
 /// Nodes in the order in which a decision tries them: a node of each zone in turn, so that who stops early has seen all zones.
@@ -208,6 +211,7 @@ impl Snapshot {
             namespaces,
             nominated,
             index,
+            storage: Storage::default(),
         }
     }
 

@@ -93,6 +93,9 @@ pub struct ApiserverArgs {
     /// For how many seconds history is kept: watches resume, lists continue and old states are read from it.
     #[arg(long, default_value_t = 7200)]
     pub history_seconds: u64,
+    /// Give a new cluster the storage class `local-path`, for claims that name none.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub local_path_storage: bool,
     /// A token with which nodes may join: `[a-z0-9]{6}.[a-z0-9]{16}`.
     #[arg(long, env = "TIMONEL_BOOTSTRAP_TOKEN", hide_env_values = true)]
     pub bootstrap_token: Option<String>,

@@ -94,6 +94,7 @@ async fn start(args: &ApiserverArgs, lab_timings: bool, desk: Option<Desk>) -> a
         }
     }
     limit(&mut config, &args.limits);
+    config.local_path_storage = args.local_path_storage;
     if let Some(token) = &args.bootstrap_token {
         config.bootstrap_token = Some(token.parse().map_err(anyhow::Error::msg).context("--bootstrap-token")?);
     }

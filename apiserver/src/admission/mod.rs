@@ -8,9 +8,10 @@
 //! Plugins read watch caches and nothing else. What has to stay true until the write is in the store (a quota) is held by the
 //! [`Permit`] that `validate` returns: keep it until the write is answered.
 //!
-//! Not here: webhooks and CEL policies, `PersistentVolumeClaimResize`, and upstream's plugins that are off by default.
+//! Not here: webhooks and CEL policies, and upstream's plugins that are off by default.
 
 mod certificates;
+mod claim_resize;
 mod default_ingress_class;
 mod default_storage_class;
 mod default_toleration_seconds;
@@ -232,6 +233,7 @@ impl Admission {
             Box::new(default_toleration_seconds::DefaultTolerationSeconds),
             Box::new(default_storage_class::DefaultStorageClass),
             Box::new(storage_object_in_use::StorageObjectInUseProtection),
+            Box::new(claim_resize::PersistentVolumeClaimResize),
             Box::new(runtime_class::RuntimeClass),
             Box::new(certificates::Certificates),
             Box::new(default_ingress_class::DefaultIngressClass),

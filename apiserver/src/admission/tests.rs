@@ -900,3 +900,38 @@ fn every_resource_that_a_plugin_names_exists() {
         assert!(by_plural(group, version, plural).is_some(), "{plural}");
     }
 }
+
+#[tokio::test]
+async fn a_claim_grows_when_it_is_bound_and_its_class_allows_it() {
+    let classes = reader()
+        .with(
+            "storageclasses.storage.k8s.io",
+            json!({"metadata": {"name": "grows"}, "allowVolumeExpansion": true}),
+        )
+        .with("storageclasses.storage.k8s.io", json!({"metadata": {"name": "stays"}}));
+    let chain = chain(classes);
+    let claim = |class: &str, size: &str, phase: &str| {
+        json!({"metadata": {"name": "c", "namespace": "demo"}, "status": {"phase": phase},
+            "spec": {"storageClassName": class, "resources": {"requests": {"storage": size}}}})
+    };
+    let ask = |class: &str, phase: &str, size: &str| {
+        update(
+            ("", "persistentvolumeclaims"),
+            "c",
+            claim(class, "1Gi", phase),
+            claim(class, size, phase),
+        )
+    };
+    admit(&chain, ask("grows", "Bound", "2Gi")).await.unwrap();
+    admit(&chain, ask("stays", "Bound", "1024Mi")).await.unwrap();
+    let refused = refusal(&chain, ask("grows", "Pending", "2Gi")).await;
+    assert!(
+        refused.ends_with("Only bound persistent volume claims can be expanded"),
+        "{refused}"
+    );
+    let refused = refusal(&chain, ask("stays", "Bound", "2Gi")).await;
+    assert!(
+        refused.ends_with("the storageclass that provisions the pvc must support resize"),
+        "{refused}"
+    );
+}

@@ -15,6 +15,7 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
+use timonel_api::storage::LOCAL_PATH;
 
 /// What the objects say that differs from cluster to cluster.
 #[derive(Clone, Debug, Default)]
@@ -102,6 +103,17 @@ fn priority_class(name: &str, value: i64, description: &str) -> Value {
     json!({
         "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name},
         "value": value, "description": description, "preemptionPolicy": "PreemptLowerPriority",
+    })
+}
+
+/// The class that claims get which name none: folders on the node of their first consumer. Only made in a cluster that is just being made:
+/// who deletes or changes it means it.
+pub fn default_storage_class() -> Value {
+    json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+        "metadata": {"name": "local-path", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+        "provisioner": LOCAL_PATH, "reclaimPolicy": "Delete", "volumeBindingMode": "WaitForFirstConsumer",
+        "allowVolumeExpansion": true,
     })
 }
 

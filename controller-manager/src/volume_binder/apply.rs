@@ -55,6 +55,21 @@ impl Binder {
                     }
                     writes.deleted(&caches.volumes, key_of(&**volume), owner::uid(&volume.metadata));
                 }
+                Action::FailVolume {
+                    volume,
+                    reason,
+                    message,
+                } => {
+                    let name = owner::name(&volume.metadata);
+                    let mut whole = PersistentVolume::clone(volume);
+                    let status = whole.status.get_or_insert_default();
+                    status.phase = Some("Failed".to_owned());
+                    status.message = Some(message.clone());
+                    let written = volumes.replace_status(name, &params, &whole).await;
+                    let written = written.acting(|| format!("cannot write the status of volume {name}"))?;
+                    writes.wrote(&caches.volumes, &written);
+                    self.recorder.publish(&**volume, Warning, reason, message.clone());
+                }
                 Action::WriteClaim(claim) => {
                     let api: Api<PersistentVolumeClaim> =
                         Api::namespaced(client.clone(), owner::namespace(&claim.metadata));
@@ -87,6 +102,11 @@ impl Binder {
             Say::WaitsForConsumer => {
                 let text = "waiting for first consumer to be created before binding";
                 (Normal, "WaitForFirstConsumer", text.to_owned())
+            }
+            Say::WaitsForPods { names } => {
+                let pods = if names.len() > 1 { "pods" } else { "pod" };
+                let text = format!("waiting for {pods} {} to be scheduled", names.join(","));
+                (Normal, "WaitForPodScheduled", text)
             }
             Say::WaitsForProvisioner { name } => {
                 let text = format!(

@@ -1,8 +1,9 @@
 //! Claims and volumes find each other.
 //!
 //! Upstream: `pkg/controller/volume/persistentvolume`, without what provisions: a class names who does that, and the claim asks for it in
-//! an annotation. Two controllers share one state: one looks at claims, one at volumes. Differences: what upstream says at each of its looks
-//! every 15 seconds is said once; of a `hostPath` volume with the policy `Delete` the object goes, and what is in the folder stays.
+//! an annotation (ours is `volume_provisioner`). Two controllers share one state: one looks at claims, one at volumes. Differences: what upstream says at each of its looks
+//! every 15 seconds is said once; of a `hostPath` volume with the policy `Delete` the object goes, and what is in the folder stays;
+//! nothing recycles.
 
 mod apply;
 mod matching;
@@ -16,10 +17,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::Api;
-use timonel_api::ObjectKey;
+use timonel_api::{ObjectKey, storage};
 use timonel_client::events::Recorder;
 use timonel_client::informer::{self, Reader, Selection};
 use timonel_client::runner::{Acting as _, Controller, Plan, ReconcileError, Source, Writes, key_of};
@@ -75,6 +76,33 @@ fn volume_of(claim: &PersistentVolumeClaim) -> Option<ObjectKey> {
     (!name.is_empty()).then(|| ObjectKey::cluster(name))
 }
 
+fn has_node(pod: Option<&Pod>) -> Option<bool> {
+    pod.map(timonel_api::pod::is_scheduled)
+}
+
+/// The claims of a pod.
+fn claims_of(pod: &Pod) -> Vec<ObjectKey> {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let names = volumes.filter_map(|volume| storage::claim_behind(pod, volume));
+    names
+        .map(|name| ObjectKey::new(owner::namespace(&pod.metadata), name))
+        .collect()
+}
+
+impl Claims {
+    /// The pods with an unbound claim that have no node.
+    fn waiting_pods(&self, claim: &PersistentVolumeClaim) -> Vec<String> {
+        if storage::volume_of(claim).is_some() {
+            return Vec::new();
+        }
+        let pods = self.0.context.caches.pods.list_in(owner::namespace(&claim.metadata));
+        let key = key_of(claim);
+        let waits = |pod: &&Arc<Pod>| !timonel_api::pod::is_scheduled(pod) && claims_of(pod).contains(&key);
+        let waiting = pods.iter().filter(waits);
+        waiting.map(|pod| owner::name(&pod.metadata).to_owned()).collect()
+    }
+}
+
 impl Binder {
     fn remember(&self, claim: &PersistentVolumeClaim, what: &Say) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
@@ -114,6 +142,8 @@ impl Controller for Claims {
             Source::primary(&caches.claims),
             Source::new(&caches.volumes, of_volume),
             Source::new(&self.0.classes, of_class),
+            // Only whether a pod waits for a node is told of.
+            Source::filtered(&caches.pods, |old, new| has_node(old) != has_node(new), claims_of),
         ]
     }
 
@@ -133,12 +163,10 @@ impl Controller for Claims {
             .get(key)
             .filter(|(other, _)| other == uid)
             .map(|(_, what)| what.clone());
-        let class = self
-            .0
-            .classes
-            .get(&ObjectKey::cluster(matching::class_of_claim(&claim)));
+        let class = self.0.classes.get(&ObjectKey::cluster(storage::class_of_claim(&claim)));
         Ok(Some(ClaimSeen {
             volumes: caches.volumes.list(),
+            waiting: self.waiting_pods(&claim),
             class,
             told,
             claim,

@@ -9,24 +9,14 @@ use k8s_openapi::api::core::v1::{
     ObjectReference, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimStatus,
 };
 use k8s_openapi::api::storage::v1::StorageClass;
+use timonel_api::storage::{
+    BIND_COMPLETED as BOUND, BOUND_BY_CONTROLLER as BY_CONTROLLER, LOCAL_PATH, NO_PROVISIONER, PROVISIONED_BY,
+    PROVISIONERS, SELECTED_NODE, class_of_claim, is_annotated as annotated, mismatch, refers_to,
+};
 use timonel_client::runner::Plan;
 
-use super::matching::{best, class_of_claim, mismatch, refers_to};
+use super::matching::best;
 use crate::owner;
-
-/// A claim that was bound to the end carries this.
-const BOUND: &str = "pv.kubernetes.io/bind-completed";
-/// What the controller chose by itself, it may also undo.
-const BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
-/// The node that the scheduler chose for the claim's first consumer.
-const NODE: &str = "volume.kubernetes.io/selected-node";
-/// Who is to provision a volume.
-const PROVISIONER: [&str; 2] = [
-    "volume.beta.kubernetes.io/storage-provisioner",
-    "volume.kubernetes.io/storage-provisioner",
-];
-/// Nobody provisions for classes with this one.
-const NOBODY: &str = "kubernetes.io/no-provisioner";
 
 /// A claim, and all volumes.
 #[derive(Clone, Debug)]
@@ -34,6 +24,8 @@ pub(crate) struct ClaimSeen {
     pub(crate) claim: Arc<PersistentVolumeClaim>,
     pub(crate) volumes: Vec<Arc<PersistentVolume>>,
     pub(crate) class: Option<Arc<StorageClass>>,
+    /// Pods with this claim that have no node, by name.
+    pub(crate) waiting: Vec<String>,
     /// What was said of this claim last.
     pub(crate) told: Option<Say>,
 }
@@ -49,6 +41,10 @@ pub(crate) struct VolumeSeen {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Say {
     WaitsForConsumer,
+    /// Its first consumers are there and have no node yet.
+    WaitsForPods {
+        names: Vec<String>,
+    },
     WaitsForProvisioner {
         name: String,
     },
@@ -71,6 +67,12 @@ pub(crate) enum Action {
         phase: &'static str,
     },
     DeleteVolume(Arc<PersistentVolume>),
+    /// What its policy asks for cannot be done.
+    FailVolume {
+        volume: Arc<PersistentVolume>,
+        reason: &'static str,
+        message: String,
+    },
     WriteClaim(Box<PersistentVolumeClaim>),
     SetClaimStatus(Box<PersistentVolumeClaimStatus>),
     Tell(Say),
@@ -85,12 +87,9 @@ pub(crate) enum Because {
     NobodyClaimsIt,
     ItsClaimIsGone,
     ReclaimPolicyIsDelete,
+    NobodyReclaims,
     TheClaimChoseAnother,
     WorthKnowing,
-}
-
-fn annotated(annotations: Option<&std::collections::BTreeMap<String, String>>, key: &str) -> bool {
-    annotations.is_some_and(|all| all.contains_key(key))
 }
 
 /// Decides about a claim.
@@ -148,7 +147,7 @@ pub(crate) fn plan_claim(seen: &ClaimSeen) -> Plan<Action, Because> {
         .class
         .as_ref()
         .is_some_and(|class| class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer"));
-    let placed = annotated(claim.metadata.annotations.as_ref(), NODE);
+    let placed = annotated(claim.metadata.annotations.as_ref(), SELECTED_NODE);
     // With a late binding, it is the scheduler that makes volumes name claims; nothing else is chosen here.
     if let Some(volume) = best(claim, &seen.volumes, waits) {
         bind(&mut plan, claim, volume);
@@ -156,16 +155,22 @@ pub(crate) fn plan_claim(seen: &ClaimSeen) -> Plan<Action, Because> {
     }
     pending(&mut plan, claim);
     if waits && !placed {
-        tell(&mut plan, seen, Say::WaitsForConsumer);
+        let names = seen.waiting.clone();
+        let what = if names.is_empty() {
+            Say::WaitsForConsumer
+        } else {
+            Say::WaitsForPods { names }
+        };
+        tell(&mut plan, seen, what);
         return plan;
     }
-    match seen.class.as_ref().filter(|class| class.provisioner != NOBODY) {
+    match seen.class.as_ref().filter(|class| class.provisioner != NO_PROVISIONER) {
         Some(class) => {
             let asked = |key: &&&str| annotated(claim.metadata.annotations.as_ref(), key);
-            if PROVISIONER.iter().filter(asked).count() < PROVISIONER.len() {
+            if PROVISIONERS.iter().filter(asked).count() < PROVISIONERS.len() {
                 let mut claim = claim.clone();
                 let annotations = claim.metadata.annotations.get_or_insert_default();
-                annotations.extend(PROVISIONER.map(|key| (key.to_owned(), class.provisioner.clone())));
+                annotations.extend(PROVISIONERS.map(|key| (key.to_owned(), class.provisioner.clone())));
                 plan.act(Action::WriteClaim(Box::new(claim)), Because::NotBoundYet);
             }
             tell(
@@ -312,14 +317,12 @@ pub(crate) fn plan_volume(seen: &VolumeSeen) -> Plan<Action, Because> {
     };
     let claim = seen.claim.as_ref().filter(|claim| claim.metadata.uid == reference.uid);
     let Some(claim) = claim else {
-        let deletes = spec.persistent_volume_reclaim_policy.as_deref() == Some("Delete");
-        if phase != "Failed" {
-            set(&mut plan, "Released", Because::ItsClaimIsGone);
+        if phase == "Failed" {
+            return plan;
         }
-        // Nothing lies behind these that anybody else would clean up.
-        let simple = spec.host_path.is_some() || spec.local.is_some();
-        if deletes && simple && plan.is_empty() && volume.metadata.deletion_timestamp.is_none() {
-            plan.act(Action::DeleteVolume(Arc::clone(volume)), Because::ReclaimPolicyIsDelete);
+        set(&mut plan, "Released", Because::ItsClaimIsGone);
+        if plan.is_empty() && volume.metadata.deletion_timestamp.is_none() {
+            reclaim(&mut plan, volume);
         }
         return plan;
     };
@@ -352,4 +355,43 @@ pub(crate) fn plan_volume(seen: &VolumeSeen) -> Plan<Action, Because> {
         plan.act(Action::WriteVolume(Box::new(free)), Because::TheClaimChoseAnother);
     }
     plan
+}
+
+/// What becomes of a volume whose claim is gone.
+fn reclaim(plan: &mut Plan<Action, Because>, volume: &Arc<PersistentVolume>) {
+    let Some(spec) = &volume.spec else { return };
+    let mut fail = |reason, message: String| {
+        let volume = Arc::clone(volume);
+        plan.act(
+            Action::FailVolume {
+                volume,
+                reason,
+                message,
+            },
+            Because::NobodyReclaims,
+        );
+    };
+    // Who made it, ends it.
+    let by = volume
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(PROVISIONED_BY));
+    match spec.persistent_volume_reclaim_policy.as_deref() {
+        Some("Recycle") => fail(
+            "VolumeFailedRecycle",
+            "No recycler plugin found for the volume!".to_owned(),
+        ),
+        Some("Delete") if by.is_some_and(|by| by == LOCAL_PATH) => {}
+        // What is in the folder stays; README says so.
+        Some("Delete") if spec.host_path.is_some() || spec.local.is_some() => {
+            plan.act(Action::DeleteVolume(Arc::clone(volume)), Because::ReclaimPolicyIsDelete);
+        }
+        Some("Delete") if by.is_none() => {
+            let name = owner::name(&volume.metadata);
+            let text = format!("error getting deleter volume plugin for volume \"{name}\": no volume plugin matched");
+            fail("VolumeFailedDelete", text);
+        }
+        _ => {}
+    }
 }

@@ -41,6 +41,7 @@ fn seen(claim: PersistentVolumeClaim, volumes: &[Arc<PersistentVolume>], class: 
     ClaimSeen {
         claim: Arc::new(claim),
         volumes: volumes.to_vec(),
+        waiting: Vec::new(),
         class,
         told: None,
     }
@@ -59,6 +60,16 @@ fn render(action: &Action) -> String {
             )
         }
         Action::SetVolumePhase { volume, phase } => format!("volume {} is {phase}", owner::name(&volume.metadata)),
+        Action::FailVolume {
+            volume,
+            reason,
+            message,
+        } => {
+            format!(
+                "volume {} is Failed: {reason}: {message}",
+                owner::name(&volume.metadata)
+            )
+        }
         Action::DeleteVolume(volume) => format!("delete volume {}", owner::name(&volume.metadata)),
         Action::WriteClaim(claim) => {
             let volume = claim
@@ -100,6 +111,11 @@ fn check(mut seen: ClaimSeen, expected: Expect) {
             Action::SetVolumePhase { volume, phase } => {
                 let mut volume = PersistentVolume::clone(volume);
                 volume.status.get_or_insert_default().phase = Some((*phase).to_owned());
+                replace(seen, volume);
+            }
+            Action::FailVolume { volume, .. } => {
+                let mut volume = PersistentVolume::clone(volume);
+                volume.status.get_or_insert_default().phase = Some("Failed".to_owned());
                 replace(seen, volume);
             }
             Action::DeleteVolume(gone) => seen.volumes.retain(|volume| volume.metadata.uid != gone.metadata.uid),
@@ -277,4 +293,45 @@ fn a_volume_follows_its_claim() {
         expect!["volume pv names data/"],
     );
     check(&volume("new", "1Gi", json!({})), None, expect![[""]]);
+}
+
+#[test]
+fn a_late_claim_tells_which_pods_it_waits_for() {
+    let wish = claim(json!({"storageClassName": "fast"}));
+    let late = class("timonel.dev/local-path", "WaitForFirstConsumer");
+    let mut world = seen(wish, &[], Some(late));
+    world.waiting = vec!["db-0".to_owned()];
+    check(world, expect![[r#"tell WaitsForPods { names: ["db-0"] }"#]]);
+}
+
+#[test]
+fn who_made_a_volume_ends_it_and_what_nobody_ends_has_failed() {
+    let of_data = |policy: &str, source: &str, by: Option<&str>| {
+        let mut volume = volume(
+            "pv",
+            "2Gi",
+            json!({"claimRef": {"namespace": "demo", "name": "data", "uid": "c"}, "persistentVolumeReclaimPolicy": policy,
+                "hostPath": null, source: {"path": "/x", "server": "s", "driver": "d", "volumeHandle": "h"}}),
+        );
+        let changed = Arc::make_mut(&mut volume);
+        changed.status.get_or_insert_default().phase = Some("Released".to_owned());
+        let by = by.map(|by| [("pv.kubernetes.io/provisioned-by".to_owned(), by.to_owned())].into());
+        changed.metadata.annotations = by;
+        VolumeSeen { volume, claim: None }
+    };
+    let lines = |seen: VolumeSeen| {
+        plan_volume(&seen)
+            .actions
+            .iter()
+            .map(render)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    expect![[""]].assert_eq(&lines(of_data("Delete", "hostPath", Some("timonel.dev/local-path"))));
+    expect![[""]].assert_eq(&lines(of_data("Delete", "csi", Some("csi.example.com"))));
+    expect!["delete volume pv"].assert_eq(&lines(of_data("Delete", "local", None)));
+    expect![[r#"volume pv is Failed: VolumeFailedDelete: error getting deleter volume plugin for volume "pv": no volume plugin matched"#]]
+        .assert_eq(&lines(of_data("Delete", "csi", None)));
+    expect!["volume pv is Failed: VolumeFailedRecycle: No recycler plugin found for the volume!"]
+        .assert_eq(&lines(of_data("Recycle", "nfs", None)));
 }

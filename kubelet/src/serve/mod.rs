@@ -7,6 +7,7 @@
 
 mod auth;
 mod images;
+mod local_path;
 mod logs;
 mod reports;
 mod routes;

@@ -9,13 +9,13 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{any, delete, get, post};
 use http::StatusCode;
 use tokio_stream::wrappers::ReceiverStream;
 use tower::limit::ConcurrencyLimitLayer;
 
 use super::auth::{self, Decisions};
-use super::{images, logs, reports, streams};
+use super::{images, local_path, logs, reports, streams};
 use crate::runtime::{AttachRequest, ContainerRecord, ContainerState, ExecRequest, SandboxState};
 use crate::worker::Shared;
 
@@ -42,6 +42,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/probes", get(reports::probes))
         // One archive at a time: a node has better things to do.
         .route("/images/load", post(images::load).layer(ConcurrencyLimitLayer::new(1)))
+        .route("/timonel/local-path/{folder}", delete(local_path::remove))
         .route("/containerLogs/{namespace}/{pod}/{container}", get(container_logs))
         .route("/exec/{namespace}/{pod}/{container}", any(exec))
         .route("/exec/{namespace}/{pod}/{uid}/{container}", any(exec_by_uid))

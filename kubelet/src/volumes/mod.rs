@@ -7,9 +7,12 @@
 //!                  /etc-hosts
 //! ```
 //!
-//! What is deliberately absent yet: CSI, NFS, iSCSI, ephemeral and image volumes; they answer an explicit error.
+//! A claim's volume is a folder of the node itself (`hostPath`, `local`), also where the claim is made for the pod (`ephemeral`).
+//!
+//! What is deliberately absent yet: CSI, NFS, iSCSI and image volumes; they answer an explicit error.
 
 pub mod atomic;
+pub mod local_path;
 pub mod objects;
 mod payload;
 mod subpath;
@@ -21,6 +24,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, HostPathVolumeSource, Pod, Volume};
 use timonel_api::quantity::Quantity;
+use timonel_api::storage;
 use timonel_client::Clock;
 
 use crate::runtime::Mount;
@@ -115,12 +119,15 @@ impl Volumes {
             let source = source.clone();
             return blocking(move || tree::host_path(&source)).await;
         }
-        if let Some(claim) = &volume.persistent_volume_claim {
-            let path = self.claim(pod, &claim.claim_name).await?;
+        if let Some(claim) = storage::claim_behind(pod, volume) {
+            let path = self.claim(pod, volume, &claim).await?;
             if self.hollow {
                 return Ok(());
             }
             return blocking(move || {
+                if local_path::is_below_root(&path) {
+                    return local_path::make(&path);
+                }
                 tree::host_path(&HostPathVolumeSource {
                     path,
                     type_: Some("DirectoryOrCreate".to_owned()),
@@ -140,15 +147,27 @@ impl Volumes {
     }
 
     /// The path of a claim's volume on this node.
-    async fn claim(&self, pod: &Pod, name: &str) -> Result<String, String> {
+    async fn claim(&self, pod: &Pod, source: &Volume, name: &str) -> Result<String, String> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let claim = self.objects.claim(namespace, name).await?;
         let claim = claim.ok_or_else(|| format!("persistentvolumeclaim \"{name}\" not found"))?;
-        let bound = claim.spec.as_ref().and_then(|spec| spec.volume_name.clone());
+        if source.ephemeral.is_some() && !storage::is_made_for(&claim, pod) {
+            let pod_name = pod.metadata.name.as_deref().unwrap_or_default();
+            return Err(format!(
+                "PVC {namespace}/{name} was not created for pod {namespace}/{pod_name} (pod is not owner)"
+            ));
+        }
+        let bound = storage::volume_of(&claim).map(str::to_owned);
         let bound = bound.ok_or_else(|| format!("persistentvolumeclaim \"{name}\" is not bound"))?;
         let volume = self.objects.volume(&bound).await?;
-        let spec = volume.and_then(|volume| volume.spec.clone());
-        let spec = spec.ok_or_else(|| format!("persistentvolume \"{bound}\" not found"))?;
+        let volume = volume.ok_or_else(|| format!("persistentvolume \"{bound}\" not found"))?;
+        // Two claims may name one volume; it is only one of theirs.
+        if !storage::refers_to(&volume, &claim) {
+            return Err(format!(
+                "found PV object {bound} with mismatching claimRef: it is not bound to {namespace}/{name}"
+            ));
+        }
+        let spec = volume.spec.unwrap_or_default();
         let path = spec
             .host_path
             .map(|source| source.path)
@@ -212,7 +231,12 @@ impl Volumes {
             mounts.push(Mount {
                 container_path: wanted.mount_path.clone(),
                 host_path: path.to_string_lossy().into_owned(),
-                readonly: wanted.read_only == Some(true) || payload::plugin(volume).is_some(),
+                readonly: wanted.read_only == Some(true)
+                    || payload::plugin(volume).is_some()
+                    || volume
+                        .persistent_volume_claim
+                        .as_ref()
+                        .is_some_and(|claim| claim.read_only == Some(true)),
                 propagation: wanted.mount_propagation.clone().unwrap_or_else(|| "None".to_owned()),
             });
         }
@@ -254,8 +278,8 @@ impl Volumes {
         if let Some(source) = &volume.host_path {
             return Ok(PathBuf::from(&source.path));
         }
-        if let Some(claim) = &volume.persistent_volume_claim {
-            return self.claim(pod, &claim.claim_name).await.map(PathBuf::from);
+        if let Some(claim) = storage::claim_behind(pod, volume) {
+            return self.claim(pod, volume, &claim).await.map(PathBuf::from);
         }
         let plugin = if volume.empty_dir.is_some() {
             Some("empty-dir")

@@ -40,6 +40,11 @@ pub(super) fn is_mounted(path: &Path) -> bool {
     mount_points().iter().any(|point| point == path)
 }
 
+/// Whether something is mounted at a path or below it.
+pub(super) fn is_mounted_below(path: &Path) -> bool {
+    mount_points().iter().any(|point| point.starts_with(path))
+}
+
 /// All mount points, innermost last.
 fn mount_points() -> Vec<std::path::PathBuf> {
     let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();

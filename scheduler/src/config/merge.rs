@@ -221,6 +221,7 @@ pub(super) fn read(profile: &mut Object, name: &str, args: &Args, errors: &mut E
         percentage_of_nodes_to_score: 0,
         gates: has("preEnqueue", "SchedulingGates"),
         preemption: has("postFilter", "DefaultPreemption").then(|| args.preemption.clone()),
+        volume_patience: has("preBind", "VolumeBinding").then(|| args.volume_binding.patience()),
     }
 }
 

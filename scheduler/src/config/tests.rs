@@ -44,6 +44,10 @@ fn an_empty_configuration_is_upstreams_default() {
               NodeAffinity filters scores x2
               NodePorts filters
               NodeResourcesFit filters scores x1
+              VolumeRestrictions filters
+              NodeVolumeLimits filters
+              VolumeBinding filters scores x1
+              VolumeZone filters
               PodTopologySpread filters scores x2
               InterPodAffinity filters scores x2
               NodeResourcesBalancedAllocation scores x1
@@ -83,6 +87,10 @@ profiles:
               NodeAffinity filters scores x9
               NodePorts filters
               NodeResourcesFit filters scores x1
+              VolumeRestrictions filters
+              NodeVolumeLimits filters
+              VolumeBinding filters scores x1
+              VolumeZone filters
               PodTopologySpread filters
               NodeResourcesBalancedAllocation scores x1
             bare:

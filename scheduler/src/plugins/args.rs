@@ -1,5 +1,7 @@
 //! What can be told plugins: the `args` of a profile's `pluginConfig`, with upstream's defaults.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{NodeAffinity, TopologySpreadConstraint};
 
 /// The arguments of all plugins of one profile.
@@ -153,6 +155,13 @@ impl Default for PreemptionArgs {
 pub struct VolumeBindingArgs {
     /// How long binding a claim may take.
     pub bind_timeout_seconds: i64,
+}
+
+impl VolumeBindingArgs {
+    /// How long binding a claim may take.
+    pub fn patience(&self) -> Duration {
+        Duration::from_secs(self.bind_timeout_seconds.try_into().unwrap_or(0))
+    }
 }
 
 impl Default for VolumeBindingArgs {

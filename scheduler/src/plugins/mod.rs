@@ -11,8 +11,12 @@ mod node_name;
 mod node_ports;
 mod node_resources_fit;
 mod node_unschedulable;
+mod node_volume_limits;
 mod pod_topology_spread;
 mod taint_toleration;
+mod volume_binding;
+mod volume_restrictions;
+mod volume_zone;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -26,6 +30,8 @@ use crate::snapshot::{NodeInfo, Snapshot};
 use args::Args;
 
 pub use node_affinity::matches_required as matches_node_affinity;
+pub use volume_binding::Choice;
+pub(crate) use volume_binding::choose as choose_volumes;
 
 /// The best score that a plugin gives a node.
 pub const MAX_SCORE: i64 = 100;
@@ -47,6 +53,14 @@ pub enum ClusterEvent {
     PodPlaced,
     /// A placed pod is gone or has ended.
     PodGone,
+    /// A claim appeared or changed.
+    ClaimChanged,
+    /// A volume appeared or changed.
+    VolumeChanged,
+    /// A storage class appeared or changed.
+    ClassChanged,
+    /// What CSI drivers say of a node changed, or what is attached to it.
+    CsiNodeChanged,
     /// Namespaces, services or owners changed.
     Other,
 }
@@ -174,6 +188,10 @@ pub fn build(args: &Args) -> Vec<Arc<dyn Plugin>> {
         Arc::new(node_affinity::NodeAffinity::new(&args.node_affinity)),
         Arc::new(node_ports::NodePorts),
         Arc::new(node_resources_fit::NodeResourcesFit::new(&args.fit)),
+        Arc::new(volume_restrictions::VolumeRestrictions),
+        Arc::new(node_volume_limits::NodeVolumeLimits),
+        Arc::new(volume_binding::VolumeBinding),
+        Arc::new(volume_zone::VolumeZone),
         Arc::new(pod_topology_spread::PodTopologySpread::new(&args.spread)),
         Arc::new(inter_pod_affinity::InterPodAffinity::new(&args.inter_pod_affinity)),
         Arc::new(balanced_allocation::BalancedAllocation::new(&args.balanced)),

@@ -8,4 +8,5 @@ mod faults;
 mod manifests;
 mod probes;
 mod rollout;
+mod storage;
 mod workloads;

@@ -7,4 +7,5 @@ mod cron;
 mod jobs;
 mod planted;
 mod seeds;
+mod storage;
 mod workloads;
