@@ -39,6 +39,9 @@ struct Candidate {
     violations: usize,
 }
 
+/// Why room cannot be made on a node.
+type Reasons = Vec<Cow<'static, str>>;
+
 /// Looks for the node where making room hurts least. `offset` says with which node to begin: a random number in production.
 pub fn preempt(
     profile: &Profile,
@@ -173,7 +176,7 @@ fn victims_on(
     snapshot: &Snapshot,
     node: &Arc<NodeInfo>,
     budgets: &[Arc<PodDisruptionBudget>],
-) -> Result<(Vec<Arc<PodInfo>>, usize), Vec<Cow<'static, str>>> {
+) -> Result<(Vec<Arc<PodInfo>>, usize), Reasons> {
     let nobody = || vec![Cow::Borrowed("No preemption victims found for incoming pod")];
     let mut lower: Vec<Arc<PodInfo>> = node
         .pods
