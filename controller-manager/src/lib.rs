@@ -10,6 +10,7 @@
 //! Adding a controller is a folder and a line in [`controllers`]; `docs/howto/add-a-controller.md` shows how.
 
 mod backends;
+mod bootstrap_signer;
 mod certificates;
 mod claim;
 mod context;
@@ -18,6 +19,7 @@ mod daemonset;
 mod deployment;
 mod disruption;
 mod endpoint_slice;
+mod endpoint_slice_mirroring;
 mod endpoints;
 mod ephemeral_volume;
 mod garbage_collector;
@@ -43,6 +45,7 @@ mod taint_eviction;
 mod template;
 mod timings;
 mod token_cleaner;
+mod ttl;
 mod ttl_after_finished;
 mod volume_binder;
 
@@ -90,6 +93,9 @@ const CONTROLLERS: &[(&str, Start)] = &[
     ("certificatesigningrequest", certificates::start),
     ("disruption", disruption::start),
     ("token-cleaner", token_cleaner::start),
+    ("bootstrap-signer", bootstrap_signer::start),
+    ("endpointslice-mirroring", endpoint_slice_mirroring::start),
+    ("ttl", ttl::start),
 ];
 
 /// Returns the names of all controllers.
