@@ -127,7 +127,7 @@ pub(crate) fn of(service: &Service, pods: &[Arc<Pod>]) -> Vec<Backend> {
         ports.sort();
         Backend {
             ready: publishes_all || (serving && !terminating),
-            serving: publishes_all || serving,
+            serving,
             terminating,
             ports,
             pod: Arc::clone(pod),

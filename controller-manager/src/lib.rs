@@ -11,6 +11,7 @@
 
 mod attach_detach;
 mod backends;
+mod bootstrap_signer;
 mod certificates;
 mod claim;
 mod context;
@@ -19,6 +20,7 @@ mod daemonset;
 mod deployment;
 mod disruption;
 mod endpoint_slice;
+mod endpoint_slice_mirroring;
 mod endpoints;
 mod ephemeral_volume;
 mod garbage_collector;
@@ -44,6 +46,7 @@ mod taint_eviction;
 mod template;
 mod timings;
 mod token_cleaner;
+mod ttl;
 mod ttl_after_finished;
 mod volume_binder;
 mod volume_expander;
@@ -96,6 +99,9 @@ const CONTROLLERS: &[(&str, Start)] = &[
     ("certificatesigningrequest", certificates::start),
     ("disruption", disruption::start),
     ("token-cleaner", token_cleaner::start),
+    ("bootstrap-signer", bootstrap_signer::start),
+    ("endpointslice-mirroring", endpoint_slice_mirroring::start),
+    ("ttl", ttl::start),
 ];
 
 /// Returns the names of all controllers.

@@ -11,6 +11,14 @@ pub struct Timings {
     pub node_startup_grace: Duration,
     /// How often silent nodes are looked at. Upstream: 5 s.
     pub node_monitor_period: Duration,
+    /// From how many nodes of a zone pods are driven away per second. Upstream: 0.1.
+    pub node_eviction_rate: f64,
+    /// The same while many nodes of a large zone are lost. Upstream: 0.01.
+    pub secondary_node_eviction_rate: f64,
+    /// Which share of a zone's nodes must be lost for that. Upstream: 0.55.
+    pub unhealthy_zone_threshold: f64,
+    /// A zone is large with more nodes than this; a smaller one evicts nobody while many are lost. Upstream: 50.
+    pub large_cluster_threshold: usize,
     /// The longest pause between attempts of any controller. Upstream: 1000 s.
     pub max_backoff: Duration,
     /// How often pods are looked through for garbage. Upstream: 20 s.
@@ -33,6 +41,10 @@ impl Default for Timings {
             node_monitor_grace: Duration::from_secs(50),
             node_startup_grace: Duration::from_secs(60),
             node_monitor_period: Duration::from_secs(5),
+            node_eviction_rate: 0.1,
+            secondary_node_eviction_rate: 0.01,
+            unhealthy_zone_threshold: 0.55,
+            large_cluster_threshold: 50,
             max_backoff: Duration::from_secs(1000),
             pod_gc_period: Duration::from_secs(20),
             pod_gc_quarantine: Duration::from_secs(40),
@@ -51,6 +63,8 @@ impl Timings {
             node_monitor_grace: Duration::from_secs(6),
             node_startup_grace: Duration::from_secs(10),
             node_monitor_period: Duration::from_secs(1),
+            node_eviction_rate: 1.0,
+            secondary_node_eviction_rate: 0.1,
             max_backoff: Duration::from_secs(10),
             pod_gc_period: Duration::from_secs(2),
             pod_gc_quarantine: Duration::from_secs(4),

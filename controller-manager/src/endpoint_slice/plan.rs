@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
+use k8s_openapi::api::discovery::v1::{
+    Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, ForNode, ForZone,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use timonel_client::runner::Plan;
 
@@ -124,7 +126,9 @@ fn render(ports: &[Port]) -> Vec<EndpointPort> {
 
 fn endpoint(observed: &Observed, backend: &Backend, address: String) -> Endpoint {
     let node_name = backend.node();
+    let zone = node_name.as_ref().and_then(|name| observed.zones.get(name)).cloned();
     Endpoint {
+        hints: hints(&observed.service, backend.ready, zone.as_ref(), node_name.as_ref()),
         addresses: vec![address],
         conditions: Some(EndpointConditions {
             ready: Some(backend.ready),
@@ -133,10 +137,25 @@ fn endpoint(observed: &Observed, backend: &Backend, address: String) -> Endpoint
         }),
         hostname: backend.hostname(&observed.service),
         target_ref: Some(backend.reference()),
-        zone: node_name.as_ref().and_then(|name| observed.zones.get(name)).cloned(),
+        zone,
         node_name,
         ..Endpoint::default()
     }
+}
+
+/// Says for whom an endpoint is, where the Service wants its traffic to stay near.
+fn hints(service: &Service, ready: bool, zone: Option<&String>, node: Option<&String>) -> Option<EndpointHints> {
+    let wanted = service.spec.as_ref()?.traffic_distribution.as_deref()?;
+    let same_node = match wanted {
+        "PreferClose" | "PreferSameZone" => false,
+        "PreferSameNode" => true,
+        _ => return None,
+    };
+    let node = node.filter(|_| same_node);
+    (ready && (zone.is_some() || node.is_some())).then(|| EndpointHints {
+        for_zones: zone.map(|name| vec![ForZone { name: name.clone() }]),
+        for_nodes: node.map(|name| vec![ForNode { name: name.clone() }]),
+    })
 }
 
 fn slice(
@@ -247,6 +266,45 @@ mod tests {
                 .sum();
             assert_eq!(total, pods);
         }
+    }
+
+    #[test]
+    fn traffic_that_is_to_stay_near_gets_hints() {
+        for (wanted, zones, nodes) in [
+            (None, false, false),
+            (Some("PreferClose"), true, false),
+            (Some("PreferSameZone"), true, false),
+            (Some("PreferSameNode"), true, true),
+        ] {
+            let mut seen = observed(1);
+            seen.zones.insert("n1".into(), "z1".into());
+            let spec = Arc::make_mut(&mut seen.service).spec.get_or_insert_default();
+            spec.traffic_distribution = wanted.map(str::to_owned);
+            settles(&mut seen, |seen| plan(seen).actions, apply).unwrap();
+            let hints = seen.slices[0].endpoints.as_ref().unwrap()[0]
+                .hints
+                .clone()
+                .unwrap_or_default();
+            let zone = hints.for_zones.iter().flatten().any(|zone| zone.name == "z1");
+            let node = hints.for_nodes.iter().flatten().any(|node| node.name == "n1");
+            assert_eq!((zone, node), (zones, nodes), "{wanted:?}");
+        }
+    }
+
+    #[test]
+    fn a_pod_that_is_published_before_it_is_ready_is_ready_but_does_not_serve() {
+        let mut seen = observed(1);
+        let spec = Arc::make_mut(&mut seen.service).spec.get_or_insert_default();
+        spec.publish_not_ready_addresses = Some(true);
+        let mut pod = Arc::clone(&seen.backends[0].pod);
+        Arc::make_mut(&mut pod).status.get_or_insert_default().conditions = None;
+        seen.backends = backends::of(&seen.service, &[pod]);
+        settles(&mut seen, |seen| plan(seen).actions, apply).unwrap();
+        let conditions = seen.slices[0].endpoints.as_ref().unwrap()[0]
+            .conditions
+            .clone()
+            .unwrap();
+        assert_eq!((conditions.ready, conditions.serving), (Some(true), Some(false)));
     }
 
     #[test]

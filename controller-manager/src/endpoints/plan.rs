@@ -11,6 +11,8 @@ use crate::backends::{Backend, Port};
 
 const MANAGED_BY: (&str, &str) = ("endpoints.kubernetes.io/managed-by", "endpoint-controller");
 const HEADLESS: &str = "service.kubernetes.io/headless";
+/// Says that not all addresses are named.
+const OVER_CAPACITY: (&str, &str) = ("endpoints.kubernetes.io/over-capacity", "truncated");
 /// Upstream names no more addresses than this.
 const MOST: usize = 1000;
 
@@ -60,7 +62,18 @@ pub(crate) fn plan(observed: &Observed) -> Plan<Action, Because> {
     if service.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref()) == Some("None") {
         labels.insert(HEADLESS.into(), String::new());
     }
-    let subsets = subsets(service, &observed.backends);
+    let mut subsets = subsets(service, &observed.backends);
+    let truncated = truncate(&mut subsets);
+    let existing = observed.endpoints.as_ref();
+    let mut annotations = existing
+        .and_then(|endpoints| endpoints.metadata.annotations.clone())
+        .unwrap_or_default();
+    if truncated {
+        annotations.insert(OVER_CAPACITY.0.into(), OVER_CAPACITY.1.into());
+    } else {
+        annotations.remove(OVER_CAPACITY.0);
+    }
+    let annotations = (!annotations.is_empty()).then_some(annotations);
     match &observed.endpoints {
         None => {
             let endpoints = Endpoints {
@@ -68,6 +81,7 @@ pub(crate) fn plan(observed: &Observed) -> Plan<Action, Because> {
                     name: service.metadata.name.clone(),
                     namespace: service.metadata.namespace.clone(),
                     labels: Some(labels),
+                    annotations,
                     ..ObjectMeta::default()
                 },
                 subsets: (!subsets.is_empty()).then_some(subsets),
@@ -75,11 +89,14 @@ pub(crate) fn plan(observed: &Observed) -> Plan<Action, Because> {
             plan.act(Action::Create(Box::new(endpoints)), Because::Missing);
         }
         Some(existing) => {
+            let held = existing.metadata.annotations.clone().filter(|map| !map.is_empty());
             let same = existing.metadata.labels.as_ref() == Some(&labels)
+                && held == annotations
                 && existing.subsets.as_deref().unwrap_or_default() == subsets;
             if !same {
                 let mut wanted = Endpoints::clone(existing);
                 wanted.metadata.labels = Some(labels);
+                wanted.metadata.annotations = annotations;
                 wanted.subsets = (!subsets.is_empty()).then_some(subsets);
                 plan.act(Action::Replace(Box::new(wanted)), Because::Differs);
             }
@@ -96,11 +113,7 @@ fn subsets(service: &Service, backends: &[Backend]) -> Vec<EndpointSubset> {
     let family = family.unwrap_or_else(|| "IPv4".into());
     let mut groups: BTreeMap<Vec<Port>, (Vec<EndpointAddress>, Vec<EndpointAddress>)> = BTreeMap::new();
     // Unlike slices, Endpoints do not name pods that are leaving.
-    for backend in backends
-        .iter()
-        .filter(|backend| !backend.terminating || backend.ready)
-        .take(MOST)
-    {
+    for backend in backends.iter().filter(|backend| !backend.terminating || backend.ready) {
         let Some(ip) = backend.address(&family) else { continue };
         let address = EndpointAddress {
             ip,
@@ -131,4 +144,68 @@ fn subsets(service: &Service, backends: &[Backend]) -> Vec<EndpointSubset> {
         }
     };
     groups.into_iter().map(subset).collect()
+}
+
+/// Leaves out what is too many, those that are not ready first, of each subset as its share; tells whether it did.
+fn truncate(subsets: &mut [EndpointSubset]) -> bool {
+    let ready = |subset: &EndpointSubset| subset.addresses.as_ref().map_or(0, Vec::len);
+    let others = |subset: &EndpointSubset| subset.not_ready_addresses.as_ref().map_or(0, Vec::len);
+    let all_ready: usize = subsets.iter().map(ready).sum();
+    let all_others: usize = subsets.iter().map(others).sum();
+    if all_ready + all_others <= MOST {
+        return false;
+    }
+    let of_ready = all_ready > MOST;
+    let (room, total) = if of_ready {
+        (MOST, all_ready)
+    } else {
+        (MOST - all_ready, all_others)
+    };
+    let mut left = room;
+    for subset in subsets {
+        let list = if of_ready {
+            subset.not_ready_addresses = None;
+            &mut subset.addresses
+        } else {
+            &mut subset.not_ready_addresses
+        };
+        if let Some(addresses) = list {
+            // Rounded up, so that the last subset gets what is left.
+            addresses.truncate((addresses.len() * room).div_ceil(total.max(1)).min(left));
+            left -= addresses.len();
+        }
+        *list = list.take().filter(|addresses| !addresses.is_empty());
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subset(ready: usize, others: usize) -> EndpointSubset {
+        let list = |count: usize| (count > 0).then(|| vec![EndpointAddress::default(); count]);
+        EndpointSubset {
+            addresses: list(ready),
+            not_ready_addresses: list(others),
+            ports: None,
+        }
+    }
+
+    #[test]
+    fn of_more_than_a_thousand_addresses_the_ready_ones_are_kept_by_share() {
+        for (given, cut, expected) in [
+            ([(600, 200), (100, 100)], false, [(600, 200), (100, 100)]),
+            ([(600, 300), (100, 300)], true, [(600, 150), (100, 150)]),
+            ([(900, 50), (300, 50)], true, [(750, 0), (250, 0)]),
+        ] {
+            let mut subsets = given.map(|(ready, others)| subset(ready, others));
+            assert_eq!(truncate(&mut subsets), cut);
+            let kept = subsets.map(|subset| {
+                let count = |list: Option<Vec<EndpointAddress>>| list.map_or(0, |list| list.len());
+                (count(subset.addresses), count(subset.not_ready_addresses))
+            });
+            assert_eq!(kept, expected);
+        }
+    }
 }

@@ -1,18 +1,19 @@
 //! Nodes that fall silent: their conditions turn Unknown, taints keep pods away, their pods turn not ready.
 //!
-//! Whether a node is alive is judged by our own clock: since when have we seen no new heartbeat (lease or status)?
+//! How fast pods are driven from lost nodes is their zone's to say ([`zones`]). Whether a node is alive is judged by our own clock: since when have we seen no new heartbeat (lease or status)?
 //! Upstream: `pkg/controller/nodelifecycle`. Eviction itself is `taint_eviction`'s.
 
 mod plan;
 #[cfg(test)]
 mod tests;
+mod zones;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, Patch, PatchParams};
@@ -24,12 +25,22 @@ use timonel_client::runner::{Acting as _, Controller, Plan, ReconcileError, Sour
 use crate::context::Context;
 use crate::owner;
 use plan::{Action, Because, Heartbeat, Observed, plan};
+use zones::{Change, Counted, Eviction, Zones};
 
 struct NodeLifecycle {
     context: Context,
     recorder: Recorder,
+    memory: Mutex<Memory>,
+}
+
+/// What the API does not know.
+#[derive(Default)]
+struct Memory {
     /// When we last saw something new from each node, by our own clock.
-    heard: Mutex<BTreeMap<String, Heartbeat>>,
+    heard: BTreeMap<String, Heartbeat>,
+    /// The nodes whose coming was told, as they were last seen.
+    registered: BTreeMap<String, Arc<Node>>,
+    zones: Zones,
 }
 
 /// Runs the controller.
@@ -37,7 +48,7 @@ pub(crate) fn start(context: Context) -> BoxFuture<'static, ()> {
     let controller = NodeLifecycle {
         recorder: context.recorder("node-controller"),
         context: context.clone(),
-        heard: Mutex::default(),
+        memory: Mutex::default(),
     };
     Box::pin(context.run(controller, 8))
 }
@@ -82,42 +93,45 @@ impl Controller for NodeLifecycle {
 
     async fn observe(&self, key: &ObjectKey) -> Result<Option<Observed>, ReconcileError> {
         let caches = &self.context.caches;
+        let (now, timings) = (self.context.clock.now(), self.context.timings());
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(node) = caches.nodes.get(key) else {
-            self.heard
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&key.name);
-            return Ok(None);
+            memory.zones.forget(&key.name);
+            let heard = memory.heard.remove(&key.name);
+            // Whose coming was told, whose going is told as well.
+            return Ok(memory.registered.get(&key.name).map(|node| Observed {
+                heard: heard.unwrap_or_else(|| Heartbeat::first(node, None, now)),
+                node: Arc::clone(node),
+                pods: Vec::new(),
+                eviction: Eviction::Later(None),
+                registered: true,
+                gone: true,
+                timings: timings.clone(),
+            }));
         };
-        let now = self.context.clock.now();
-        let mut memory = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut hear = |node: &Node| {
-            let name = owner::name(&node.metadata);
-            let lease = caches.node_leases.get(&ObjectKey::new("kube-node-lease", name));
-            let entry = memory
-                .entry(name.to_owned())
-                .or_insert_with(|| Heartbeat::first(node, lease.as_deref(), now));
-            entry.hear(node, lease.as_deref(), now);
-            entry.clone()
-        };
-        let heard = hear(&node);
-        // Nodes are judged together: those that fell silent at the same moment must not vouch for each other.
-        let nodes = caches.nodes.snapshot();
-        let mut ready = nodes.values().filter(|other| plan::is_ready(other));
-        let someone_is_ready = ready.any(|other| !hear(other).is_stale(self.context.timings(), now));
+        let heard = self.hear(&mut memory.heard, &node, now);
+        let eviction = self.eviction(&mut memory, &node, &heard, now);
+        // The look at all nodes may have given this one time again.
+        let heard = memory.heard.get(&key.name).cloned().unwrap_or(heard);
+        let registered = memory.registered.contains_key(&key.name);
+        if registered {
+            memory.registered.insert(key.name.clone(), Arc::clone(&node));
+        }
         drop(memory);
         let on_node =
             |pod: &Arc<Pod>| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(key.name.as_str());
         let unready = !plan::is_ready(&node);
         // Pods matter only once the node is not ready; scanning them all for every heartbeat would be dear.
-        let stale = heard.is_stale(self.context.timings(), now);
+        let stale = heard.is_stale(timings, now);
         let pods = if unready || stale {
             caches.pods.list().into_iter().filter(on_node).collect()
         } else {
             Vec::new()
         };
         Ok(Some(Observed {
-            someone_is_ready,
+            eviction,
+            registered,
+            gone: false,
             timings: self.context.timings().clone(),
             node,
             heard,
@@ -159,6 +173,28 @@ impl Controller for NodeLifecycle {
                     let written = written.acting(|| format!("cannot taint node {key}"))?;
                     writes.wrote(&self.context.caches.nodes, &written);
                 }
+                Action::SetLabels(labels) => {
+                    let patch = json!({"metadata": {"uid": observed.node.metadata.uid, "labels": labels}});
+                    let written = nodes
+                        .patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch))
+                        .await;
+                    let written = written.acting(|| format!("cannot label node {key}"))?;
+                    writes.wrote(&self.context.caches.nodes, &written);
+                }
+                Action::SayRegistered => {
+                    let text = format!("Node {key} event: Registered Node {key} in Controller");
+                    self.recorder
+                        .publish(&*observed.node, EventType::Normal, "RegisteredNode", text);
+                    let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+                    memory.registered.insert(key.name.clone(), Arc::clone(&observed.node));
+                }
+                Action::SayRemoving => {
+                    let text = format!("Node {key} event: Removing Node {key} from Controller");
+                    self.recorder
+                        .publish(&*observed.node, EventType::Normal, "RemovingNode", text);
+                    let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+                    memory.registered.remove(&key.name);
+                }
                 Action::SayNotReady => {
                     let text = format!("Node {key} status is now: NodeNotReady");
                     self.recorder
@@ -174,6 +210,63 @@ impl Controller for NodeLifecycle {
 }
 
 impl NodeLifecycle {
+    fn hear(&self, heard: &mut BTreeMap<String, Heartbeat>, node: &Node, now: Timestamp) -> Heartbeat {
+        let name = owner::name(&node.metadata);
+        let lease = self
+            .context
+            .caches
+            .node_leases
+            .get(&ObjectKey::new("kube-node-lease", name));
+        let entry = heard
+            .entry(name.to_owned())
+            .or_insert_with(|| Heartbeat::first(node, lease.as_deref(), now));
+        entry.hear(node, lease.as_deref(), now);
+        entry.clone()
+    }
+
+    /// Asks the node's zone whether pods may be driven from it. All nodes are looked at once in a while, and before any is let
+    /// through: those that fell silent at the same moment must not vouch for each other.
+    fn eviction(&self, memory: &mut Memory, node: &Node, heard: &Heartbeat, now: Timestamp) -> Eviction {
+        let timings = self.context.timings();
+        let (zone, name) = (zones::of(node), owner::name(&node.metadata));
+        let lost = !plan::is_ready(node) || heard.is_stale(timings, now);
+        let due = memory.zones.looked().is_none_or(|looked| {
+            let period = SignedDuration::try_from(timings.node_monitor_period).unwrap_or(SignedDuration::MAX);
+            now.duration_since(looked) >= period
+        });
+        if due || lost && !plan::is_evicting(node) && memory.zones.has_room(&zone, now) {
+            self.look(memory, now);
+        }
+        if memory.zones.is_stopped() {
+            return Eviction::Stopped;
+        }
+        if !lost {
+            memory.zones.forget(name);
+            return Eviction::Allowed;
+        }
+        // One taint takes another's place at once: its pods are on their way already.
+        if plan::is_evicting(node) {
+            return Eviction::Allowed;
+        }
+        memory.zones.admit(zone, name, timings, now)
+    }
+
+    fn look(&self, memory: &mut Memory, now: Timestamp) {
+        let timings = self.context.timings();
+        let Memory { heard, zones, .. } = memory;
+        let nodes = self.context.caches.nodes.snapshot();
+        let counted = nodes.values().filter(|node| zones::counts(node)).map(|node| Counted {
+            zone: zones::of(node),
+            ready: plan::is_ready(node) && !self.hear(heard, node, now).is_stale(timings, now),
+        });
+        let counted: Vec<Counted> = counted.collect();
+        if zones.look(counted.into_iter(), timings, now) == Change::Resumed {
+            for heartbeat in heard.values_mut() {
+                heartbeat.at = now;
+            }
+        }
+    }
+
     async fn mark(
         &self,
         pod: &Arc<Pod>,

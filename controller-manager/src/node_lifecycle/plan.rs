@@ -1,5 +1,6 @@
 //! Decides what a node's silence, or its own bad news, means.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use timonel_api::{conditions, pod};
 use timonel_client::runner::Plan;
 
+use super::zones::Eviction;
 use crate::Timings;
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
@@ -89,14 +91,23 @@ pub(crate) fn is_ready(node: &Node) -> bool {
     ready(node).is_some_and(|ready| ready.status == "True")
 }
 
-/// A node, its last sign of life, its pods while it is not ready, and whether others are better off.
+/// Labels that follow others, for clients that know only the older names.
+const LABELS: &[(&str, &str)] = &[
+    ("kubernetes.io/os", "beta.kubernetes.io/os"),
+    ("kubernetes.io/arch", "beta.kubernetes.io/arch"),
+];
+
+/// A node, its last sign of life, its pods while it is not ready, and whether its zone lets pods be driven away.
 #[derive(Clone, Debug)]
 pub(crate) struct Observed {
     pub(crate) node: Arc<Node>,
     pub(crate) heard: Heartbeat,
     pub(crate) pods: Vec<Arc<Pod>>,
-    /// Whether any node is ready and heard of.
-    pub(crate) someone_is_ready: bool,
+    pub(crate) eviction: Eviction,
+    /// Whether its coming was told.
+    pub(crate) registered: bool,
+    /// The node is no more; this is how it was last seen.
+    pub(crate) gone: bool,
     pub(crate) timings: Timings,
 }
 
@@ -104,7 +115,10 @@ pub(crate) struct Observed {
 pub(crate) enum Action {
     SetConditions(Vec<NodeCondition>),
     SetTaints(Vec<Taint>),
+    SetLabels(BTreeMap<String, String>),
     SayNotReady,
+    SayRegistered,
+    SayRemoving,
     MarkPodNotReady { pod: Arc<Pod>, condition: PodCondition },
 }
 
@@ -112,6 +126,9 @@ pub(crate) enum Action {
 pub(crate) enum Because {
     Silent { since: Timestamp },
     ConditionsChanged,
+    LabelsDiffer,
+    New,
+    Gone,
     NotReady,
 }
 
@@ -119,6 +136,17 @@ pub(crate) enum Because {
 pub(crate) fn plan(observed: &Observed, now: Timestamp) -> Plan<Action, Because> {
     let mut plan = Plan::nothing();
     let node = &*observed.node;
+    if observed.gone {
+        plan.act(Action::SayRemoving, Because::Gone);
+        return plan;
+    }
+    if !observed.registered {
+        plan.act(Action::SayRegistered, Because::New);
+    }
+    let labels = labels(node);
+    if !labels.is_empty() {
+        plan.act(Action::SetLabels(labels), Because::LabelsDiffer);
+    }
     let mut list = node
         .status
         .as_ref()
@@ -162,7 +190,29 @@ pub(crate) fn plan(observed: &Observed, now: Timestamp) -> Plan<Action, Because>
         }
     }
     plan.look_again(observed.timings.node_monitor_period);
+    if let Eviction::Later(Some(wait)) = observed.eviction {
+        plan.look_again(wait);
+    }
     plan
+}
+
+/// Returns the labels that do not say what those say that they follow.
+fn labels(node: &Node) -> BTreeMap<String, String> {
+    let Some(labels) = &node.metadata.labels else {
+        return BTreeMap::new();
+    };
+    let differing = LABELS.iter().filter_map(|(first, second)| {
+        let value = labels.get(*first)?;
+        (labels.get(*second) != Some(value)).then(|| ((*second).to_owned(), value.clone()))
+    });
+    differing.collect()
+}
+
+/// Tells whether a node carries one of the taints that drive pods from lost nodes.
+pub(crate) fn is_evicting(node: &Node) -> bool {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    let mut taints = taints.into_iter().flatten();
+    taints.any(|taint| taint.effect == "NoExecute" && [NOT_READY, UNREACHABLE].contains(&taint.key.as_str()))
 }
 
 /// Turns what the kubelet cannot vouch for to Unknown; returns what that changes.
@@ -208,12 +258,10 @@ fn taints(observed: &Observed, list: &[NodeCondition], now: Timestamp) -> Vec<Ta
     if spec.and_then(|spec| spec.unschedulable).unwrap_or(false) {
         wanted.push((UNSCHEDULABLE, "NoSchedule"));
     }
-    // Where no node at all is ready, the fault is more likely ours than theirs: then nothing is evicted, and what was begun
-    // is called off (upstream's full disruption of all zones).
     let has = |key: &str, effect: &str| current.iter().any(|taint| taint.key == key && taint.effect == effect);
     for (status, key) in [("False", NOT_READY), ("Unknown", UNREACHABLE)] {
         let so = conditions::find(list, "Ready").is_some_and(|ready| ready.status == status);
-        if so && observed.someone_is_ready {
+        if so && observed.eviction == Eviction::Allowed {
             wanted.push((key, "NoExecute"));
         }
     }

@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
-use timonel_api::ObjectKey;
+use timonel_api::{ObjectKey, pod};
 use timonel_client::runner::{Acting as _, Controller, Plan, ReconcileError, Source, Writes, key_of};
 
 use crate::context::Context;
@@ -95,20 +95,23 @@ impl Controller for PodGc {
         plan: &Plan<Action, Because>,
         writes: &mut Writes,
     ) -> Result<(), ReconcileError> {
-        for Action::Collect { pod, mark } in &plan.actions {
+        for Action::Collect { pod, disrupted } in &plan.actions {
             let name = owner::name(&pod.metadata);
             let api: Api<Pod> = Api::namespaced(self.context.client.clone(), owner::namespace(&pod.metadata));
             if self.is_really_there(pod).await? {
                 continue;
             }
-            if let Some(message) = mark {
-                let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"phase": "Failed", "conditions": [{
-                    "type": "DisruptionTarget",
-                    "status": "True",
-                    "reason": "DeletionByPodGC",
-                    "message": message,
-                    "lastTransitionTime": Time(self.context.clock.now()),
-                }]}});
+            if !pod::is_terminal(pod) {
+                let mut patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"phase": "Failed"}});
+                if let Some(message) = disrupted {
+                    patch["status"]["conditions"] = json!([{
+                        "type": "DisruptionTarget",
+                        "status": "True",
+                        "reason": "DeletionByPodGC",
+                        "message": message,
+                        "lastTransitionTime": Time(self.context.clock.now()),
+                    }]);
+                }
                 match api
                     .patch_status(name, &PatchParams::default(), &Patch::Strategic(&patch))
                     .await

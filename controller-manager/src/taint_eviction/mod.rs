@@ -4,7 +4,7 @@
 
 mod plan;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -26,6 +26,8 @@ struct TaintEviction {
     context: Context,
     recorder: Recorder,
     seen: Mutex<BTreeMap<ObjectKey, (Vec<Taint>, Timestamp)>>,
+    /// By node, the uids of the pods whose eviction is put off.
+    waiting: Mutex<BTreeMap<ObjectKey, BTreeSet<String>>>,
 }
 
 /// Runs the controller.
@@ -34,6 +36,7 @@ pub(crate) fn start(context: Context) -> BoxFuture<'static, ()> {
         recorder: context.recorder("taint-eviction-controller"),
         context: context.clone(),
         seen: Mutex::default(),
+        waiting: Mutex::default(),
     };
     Box::pin(context.run(controller, 8))
 }
@@ -96,14 +99,32 @@ impl Controller for TaintEviction {
 
     async fn observe(&self, key: &ObjectKey) -> Result<Option<Observed>, ReconcileError> {
         let caches = &self.context.caches;
-        let Some(node) = caches.nodes.get(key).filter(|node| !no_execute(node).is_empty()) else {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = waiting.get(key).cloned().unwrap_or_default();
+        let node = caches.nodes.get(key);
+        let Some(node) = node.filter(|node| !no_execute(node).is_empty() || !waits.is_empty()) else {
+            waiting.remove(key);
             self.noticed(key, &[]);
             return Ok(None);
         };
         let here = |pod: &Arc<Pod>| node_of(pod) == Some(key.name.as_str());
-        let pods = caches.pods.list().into_iter().filter(here).collect();
+        let pods: Vec<_> = caches.pods.list().into_iter().filter(here).collect();
+        // Whoever has left waits no more.
+        let there: BTreeSet<&str> = pods.iter().map(|pod| owner::uid(&pod.metadata)).collect();
+        let waits: BTreeSet<String> = waits.into_iter().filter(|uid| there.contains(uid.as_str())).collect();
+        if waits.is_empty() {
+            waiting.remove(key);
+        } else {
+            waiting.insert(key.clone(), waits.clone());
+        }
+        drop(waiting);
         let noticed = self.noticed(key, &no_execute(&node));
-        Ok(Some(Observed { node, noticed, pods }))
+        Ok(Some(Observed {
+            waiting: waits,
+            node,
+            noticed,
+            pods,
+        }))
     }
 
     fn plan(&self, observed: &Observed, now: Timestamp) -> Plan<Action, Because> {
@@ -112,44 +133,67 @@ impl Controller for TaintEviction {
 
     async fn apply(
         &self,
-        _: &ObjectKey,
+        key: &ObjectKey,
         _: &Observed,
         plan: &Plan<Action, Because>,
         writes: &mut Writes,
     ) -> Result<(), ReconcileError> {
-        for Action::Evict(pod) in &plan.actions {
-            let name = owner::name(&pod.metadata);
-            let api: Api<Pod> = Api::namespaced(self.context.client.clone(), owner::namespace(&pod.metadata));
-            let text = format!("Marking for deletion Pod {}", key_of(&**pod));
-            self.recorder
-                .publish(&**pod, EventType::Normal, "TaintManagerEviction", text);
-            let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [{
-                "type": "DisruptionTarget",
-                "status": "True",
-                "reason": "DeletionByTaintManager",
-                "message": "Taint manager: deleting due to NoExecute taint",
-                "lastTransitionTime": Time(self.context.clock.now()),
-            }]}});
-            match api
-                .patch_status(name, &PatchParams::default(), &Patch::Strategic(&patch))
-                .await
-            {
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => continue,
-                written => written.acting(|| format!("cannot mark pod {} as evicted", key_of(&**pod)))?,
-            };
-            let params = DeleteParams {
-                preconditions: Some(Preconditions {
-                    uid: pod.metadata.uid.clone(),
-                    resource_version: None,
-                }),
-                ..DeleteParams::default()
-            };
-            match api.delete(name, &params).await {
-                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => continue,
-                deleted => deleted.acting(|| format!("cannot evict pod {}", key_of(&**pod)))?,
-            };
-            writes.deleted(&self.context.caches.pods, key_of(&**pod), owner::uid(&pod.metadata));
+        for action in &plan.actions {
+            match action {
+                Action::Evict(pod) => self.evict(pod, writes).await?,
+                Action::Await(pod) => {
+                    let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                    let uids = waiting.entry(key.clone()).or_default();
+                    uids.insert(owner::uid(&pod.metadata).to_owned());
+                }
+                Action::Cancel(pod) => {
+                    let text = format!("Cancelling deletion of Pod {}", key_of(&**pod));
+                    self.recorder
+                        .publish(&**pod, EventType::Normal, "TaintManagerEviction", text);
+                    let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                    if let Some(uids) = waiting.get_mut(key) {
+                        uids.remove(owner::uid(&pod.metadata));
+                    }
+                }
+            }
         }
+        Ok(())
+    }
+}
+
+impl TaintEviction {
+    async fn evict(&self, pod: &Arc<Pod>, writes: &mut Writes) -> Result<(), ReconcileError> {
+        let name = owner::name(&pod.metadata);
+        let api: Api<Pod> = Api::namespaced(self.context.client.clone(), owner::namespace(&pod.metadata));
+        let text = format!("Marking for deletion Pod {}", key_of(&**pod));
+        self.recorder
+            .publish(&**pod, EventType::Normal, "TaintManagerEviction", text);
+        let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [{
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "DeletionByTaintManager",
+            "message": "Taint manager: deleting due to NoExecute taint",
+            "lastTransitionTime": Time(self.context.clock.now()),
+        }]}});
+        match api
+            .patch_status(name, &PatchParams::default(), &Patch::Strategic(&patch))
+            .await
+        {
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return Ok(()),
+            written => written.acting(|| format!("cannot mark pod {} as evicted", key_of(&**pod)))?,
+        };
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: pod.metadata.uid.clone(),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        match api.delete(name, &params).await {
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return Ok(()),
+            deleted => deleted.acting(|| format!("cannot evict pod {}", key_of(&**pod)))?,
+        };
+        writes.deleted(&self.context.caches.pods, key_of(&**pod), owner::uid(&pod.metadata));
         Ok(())
     }
 }
