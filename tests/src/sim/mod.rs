@@ -14,6 +14,11 @@
 pub mod chaos;
 pub mod invariants;
 pub mod link;
+pub mod perturb;
+pub mod planted;
+pub mod rest;
+pub mod script;
+pub mod tap;
 pub mod workloads;
 pub mod world;
 
