@@ -106,6 +106,13 @@ torture: fuzz ## Cuts the power of the store's disk, wants hostile input refused
 	@HOSTILE_STRICT=1 cargo nextest run $(SYSTEM) -E 'binary(hostile)'
 	@SIM_SEEDS=$(or $(SEEDS),2000) cargo nextest run $(SYSTEM) -E 'binary(simulation)'
 
+.PHONY: soak
+soak: ## Lives through seeds of the simulation without end; stops at the first that fails, which prints how to live it again.
+	@for (( from = $(or $(FROM),0); ; from += 200 )); do \
+	  SIM_FROM=$$from SIM_SEEDS=200 cargo nextest run --cargo-quiet --status-level fail --final-status-level fail $(SYSTEM) \
+	    -E 'binary(simulation) and test(comes_to_rest)' && echo "$$(( from + 200 )) seeds passed"; \
+	done
+
 .PHONY: bench
 bench: build images ## Measures; prints numbers beside their commands.
 	@tests/bench.sh

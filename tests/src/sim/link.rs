@@ -1,20 +1,21 @@
 //! The faulty way between a component and the API server.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, StreamBody};
 use kube::client::Body;
 use timonel_client::Rng;
+
+use super::tap::{self, Tap};
 
 /// How often, in thousandths, and how badly a link misbehaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +32,33 @@ pub struct Faults {
     pub stale: Duration,
     /// A planted bug: watch frames that are swallowed although the stream goes on. Never part of chaos.
     pub swallowed_frames: u64,
+}
+
+/// What all links of a world note together.
+#[derive(Debug, Default)]
+pub struct Log(Mutex<Noted>);
+
+#[derive(Debug, Default)]
+struct Noted {
+    unanswered: usize,
+    /// The store's key to who asked for its object's deletion last.
+    deleters: BTreeMap<String, &'static str>,
+}
+
+impl Log {
+    fn with<T>(&self, act: impl FnOnce(&mut Noted) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How many pods were made and ReplicaSets written without the writer being told so.
+    pub fn unanswered(&self) -> usize {
+        self.with(|noted| noted.unanswered)
+    }
+
+    /// The component that last asked for the deletion of what is under a key.
+    pub fn deleter(&self, key: &str) -> Option<&'static str> {
+        self.with(|noted| noted.deleters.get(key).copied())
+    }
 }
 
 /// Why a request failed.
@@ -56,6 +84,7 @@ struct State {
     severed: bool,
     /// A cut link carries nothing for now.
     cut: bool,
+    tap: Option<Arc<Tap>>,
 }
 
 /// One component's way to the server. Clones share their state.
@@ -63,24 +92,35 @@ struct State {
 pub struct Link {
     state: Arc<Mutex<State>>,
     rng: Arc<dyn Rng>,
-    unanswered: Arc<AtomicUsize>,
+    agent: &'static str,
+    log: Arc<Log>,
 }
 
 impl Link {
-    /// Makes a link without faults to a server. `unanswered` counts the new pods and the scaled ReplicaSets
-    /// of which the writer was never told.
-    pub fn new(server: Option<kube::Client>, rng: Arc<dyn Rng>, unanswered: Arc<AtomicUsize>) -> Self {
+    /// Makes a link without faults from `agent` to a server.
+    pub fn new(server: Option<kube::Client>, rng: Arc<dyn Rng>, agent: &'static str, log: Arc<Log>) -> Self {
         let state = State {
             server,
             faults: Faults::default(),
             severed: false,
             cut: false,
+            tap: None,
         };
         Self {
             state: Arc::new(Mutex::new(state)),
             rng,
-            unanswered,
+            agent,
+            log,
         }
+    }
+
+    /// Lets a tap see and disturb what goes over the link.
+    pub fn set_tap(&self, tap: Option<Arc<Tap>>) {
+        self.with(|state| state.tap = tap);
+    }
+
+    fn tap(&self) -> Option<Arc<Tap>> {
+        self.with(|state| state.tap.clone())
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
@@ -129,27 +169,51 @@ impl Link {
         if self.happens(faults.lost_requests) {
             return Err(LinkError("simulated: the request was lost"));
         }
-        let is_watch = request
-            .uri()
-            .query()
-            .is_some_and(|query| query.split('&').any(|part| part == "watch=true"));
-        let path = request.uri().path();
-        let counts = match *request.method() {
+        let tap = self.tap();
+        let (request, crash) = match &tap {
+            Some(tap) => tap.request(request).await,
+            None => (request, tap::Crash::No),
+        };
+        if crash == tap::Crash::Before {
+            self.sever();
+            self.reachable().await?;
+        }
+        let path = request.uri().path().to_owned();
+        let is_watch = tap::is_watch(request.uri());
+        let method = request.method().clone();
+        let metadata_only = tap::is_metadata_only(&request);
+        let answer = server.send(request).await;
+        if method == http::Method::DELETE {
+            self.log
+                .with(|noted| noted.deleters.insert(tap::store_key(&path), self.agent));
+        }
+        if crash == tap::Crash::After {
+            self.sever();
+            self.reachable().await?;
+        }
+        let answer = answer.map_err(|_| LinkError("simulated: the server went away"));
+        let answer = match answer {
+            Ok(answer) if is_watch && answer.status().is_success() => {
+                let stream = tap.filter(|_| !metadata_only).map(|tap| (tap, path));
+                return Ok(answer.map(|body| self.watch(body, stream)));
+            }
+            Ok(answer) => self.bring_back(answer, faults).await,
+            Err(error) => Err(error),
+        };
+        let counts = match method {
             http::Method::POST => path.ends_with("/pods"),
             http::Method::PUT | http::Method::PATCH => path.contains("/replicasets/"),
             _ => false,
         };
-        let answer = server.send(request).await;
-        let answer = answer.map_err(|_| LinkError("simulated: the server went away"));
-        let answer = match answer {
-            Ok(answer) if is_watch => return Ok(answer.map(|body| self.watch(body))),
-            Ok(answer) => self.bring_back(answer, faults).await,
-            Err(error) => Err(error),
-        };
         if counts && answer.is_err() {
-            self.unanswered.fetch_add(1, Ordering::Relaxed);
+            self.log.with(|noted| noted.unanswered += 1);
         }
-        Ok(answer?.map(|body| {
+        let answer = answer?;
+        let answer = match tap {
+            Some(tap) => tap.answer(&method, &path, answer).await,
+            None => answer,
+        };
+        Ok(answer.map(|body| {
             body.map_err(|_| LinkError("simulated: the answer broke off"))
                 .boxed_unsync()
         }))
@@ -174,8 +238,8 @@ impl Link {
     }
 
     /// Lets a watch's frames through, late or not at all.
-    fn watch(self, body: Body) -> Answer {
-        let frames = body.into_data_stream();
+    fn watch(self, body: Body, tap: Option<(Arc<Tap>, String)>) -> Answer {
+        let frames = tap::Frames::new(body.into_data_stream(), tap);
         let stream = futures::stream::unfold((self, frames), |(link, mut frames)| async move {
             loop {
                 let frame = frames.next().await?;

@@ -14,7 +14,12 @@
 pub mod chaos;
 pub mod invariants;
 pub mod link;
+pub mod perturb;
+pub mod planted;
+pub mod rest;
+pub mod script;
 pub mod storage;
+pub mod tap;
 pub mod workloads;
 pub mod world;
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -20,7 +19,8 @@ use timonel_scheduler as scheduler;
 use timonel_store::{CommitClock, MemoryStore, Range, Store as _, Unacknowledged};
 use tokio_util::sync::CancellationToken;
 
-use super::link::{Faults, Link};
+use super::link::{Faults, Link, Log};
+use super::tap::Tap;
 
 /// Everything that can crash by itself, besides the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,7 +80,8 @@ pub struct World {
     faults: BTreeMap<Component, Faults>,
     runtimes: BTreeMap<u8, SimulatedRuntime>,
     user: Link,
-    unanswered: Arc<AtomicUsize>,
+    log: Arc<Log>,
+    taps: BTreeMap<Component, Arc<Tap>>,
     told: Vec<String>,
 }
 
@@ -93,6 +94,8 @@ pub struct Write {
     pub key: String,
     /// Its new value; none where it was deleted.
     pub value: Option<String>,
+    /// The component that last asked for the deletion of this key's object, where one did.
+    pub deleter: Option<&'static str>,
 }
 
 impl World {
@@ -115,7 +118,7 @@ impl World {
                 )
             })
             .collect();
-        let user = Link::new(None, Self::fork(&rng), Arc::default());
+        let user = Link::new(None, Self::fork(&rng), "user", Arc::default());
         let mut world = Self {
             seed,
             clock,
@@ -126,7 +129,8 @@ impl World {
             faults: BTreeMap::new(),
             runtimes,
             user,
-            unanswered: Arc::default(),
+            log: Arc::default(),
+            taps: BTreeMap::new(),
             told: Vec::new(),
         };
         world.start_server().await;
@@ -258,8 +262,10 @@ impl World {
                 .as_ref()
                 .map(|server| server.client(component.user(), component.agent())),
             Self::fork(&self.rng),
-            Arc::clone(&self.unanswered),
+            component.agent(),
+            Arc::clone(&self.log),
         );
+        link.set_tap(self.taps.get(&component).cloned());
         link.set_faults(self.faults.get(&component).copied().unwrap_or_default());
         let (stop, client) = (CancellationToken::new(), link.client());
         let (clock, rng, token) = (Arc::clone(&self.clock), Self::fork(&self.rng), stop.clone());
@@ -331,6 +337,34 @@ impl World {
         self.tell(format!("{component}: {faults:?}"));
     }
 
+    /// Lets a tap see and disturb what a component sends and is told, also after the component restarts.
+    pub fn set_tap(&mut self, component: Component, tap: Arc<Tap>) {
+        if let Some(running) = self.running.get(&component) {
+            running.link.set_tap(Some(Arc::clone(&tap)));
+        }
+        self.taps.insert(component, tap);
+    }
+
+    /// Everything that the store holds, but for Secrets, which are sealed.
+    pub async fn objects(&self) -> Vec<(String, serde_json::Value)> {
+        let page = self.store.range(Range::default()).await.expect("readable");
+        let parse = |entry: &timonel_store::Entry| {
+            let object = serde_json::from_slice(&entry.value).ok()?;
+            Some((entry.key.to_string(), object))
+        };
+        page.entries.iter().filter_map(parse).collect()
+    }
+
+    /// The time in this world.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The newest revision.
+    pub fn revision(&self) -> Revision {
+        self.store.current_revision()
+    }
+
     /// Ends every fault and starts whatever is down.
     pub async fn heal(&mut self) {
         self.restart_server().await;
@@ -363,9 +397,17 @@ impl World {
 
     /// Every write in its order.
     pub async fn writes(&self) -> Vec<Write> {
-        let (mut seen, last) = (self.store.oldest_revision(), self.store.current_revision());
-        let mut items = self.store.watch("/", seen).await.expect("the whole history is there");
+        self.writes_after(self.store.oldest_revision()).await
+    }
+
+    /// Every write after a revision, in its order.
+    pub async fn writes_after(&self, mut seen: Revision) -> Vec<Write> {
+        let last = self.store.current_revision();
         let mut writes = Vec::new();
+        if seen >= last {
+            return writes;
+        }
+        let mut items = self.store.watch("/", seen).await.expect("the whole history is there");
         while seen < last {
             let item = items.next().await.expect("goes on").expect("readable");
             seen = item.revision;
@@ -377,6 +419,7 @@ impl World {
                         .entry
                         .as_ref()
                         .map(|entry| String::from_utf8_lossy(&entry.value).into_owned()),
+                    deleter: self.log.deleter(&event.key),
                 }
             }));
         }
@@ -385,6 +428,6 @@ impl World {
 
     /// How many pods were made and ReplicaSets written without the writer being told so.
     pub fn unanswered(&self) -> usize {
-        self.unanswered.load(Ordering::Relaxed)
+        self.log.unanswered()
     }
 }

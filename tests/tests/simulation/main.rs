@@ -6,6 +6,7 @@
 mod cron;
 mod jobs;
 mod planted;
+mod scenarios;
 mod seeds;
 mod storage;
 mod workloads;

@@ -20,8 +20,8 @@ fn live_through(part: u64) {
         }
         return;
     }
-    let seeds = number("SIM_SEEDS").unwrap_or(200);
-    let failed: Vec<String> = (0..seeds)
+    let (from, seeds) = (number("SIM_FROM").unwrap_or(0), number("SIM_SEEDS").unwrap_or(200));
+    let failed: Vec<String> = (from..from + seeds)
         .filter(|seed| seed % 8 == part)
         .filter_map(|seed| simulate(seed, chaos::live(seed)).1.err())
         .collect();

@@ -1,116 +1,64 @@
-//! What must hold, always or in the end.
+//! What must hold, always or in the end: a file for each.
+//!
+//! ```text
+//! every write of the store, in its order --> history::read --> each Invariant, which keeps what it needs
+//!                                                          \-> what is wrong, at which revision, and who wrote that
+//! ```
+//!
+//! An invariant is a file with an [`Invariant`], and a line in [`all`].
 
-use std::collections::{BTreeMap, BTreeSet};
+pub mod addresses;
+pub mod daemons;
+pub mod floor;
+pub mod history;
+pub mod identity;
+pub mod indexes;
+pub mod node_name;
+pub mod orphans;
+pub mod quota;
+pub mod replicas;
+pub mod surge;
+pub mod volumes;
+
+use std::collections::BTreeSet;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, ListParams};
-use serde_json::Value;
 use timonel_kubelet::runtime::{ContainerState, Runtime, labels};
 
-use super::world::{NODES, World, Write};
+pub use history::Invariant;
+
+use super::world::{NODES, World};
 
 /// What was found to be wrong.
 pub type Violation = String;
 
-/// What was true at one revision of the store.
-#[derive(Default)]
-struct Moment {
-    /// Uid to node.
-    bound: BTreeMap<String, String>,
-    /// Key to (name, replicas asked for now, most replicas ever asked for) of the ReplicaSets.
-    sets: BTreeMap<String, (String, u64, u64)>,
-    /// Key to the ReplicaSet's name of the live pods: those that are not being deleted.
-    live: BTreeMap<String, String>,
-}
-
-/// What must hold at every moment, looked for in the order of the store's own history:
-///
-/// - a pod is bound once;
-/// - the ReplicaSets together ask for no more pods than the Deployment's replicas and surge (upstream's own bound: it counts what is
-///   asked for, since a ReplicaSet that was told to shrink needs a moment);
-/// - a ReplicaSet never has more live pods than it was ever asked for.
+/// All that must hold at every moment.
 ///
 /// A controller whose write took effect without an answer acts on a cache that does not show it yet; upstream's do the same and put
-/// it right later. So every unanswered write widens both bounds by one.
-pub async fn always(world: &World, most: u64) -> Result<(), Violation> {
-    let mut moment = Moment::default();
-    for write in world.writes().await {
-        moment
-            .goes_on(&write, most, world.unanswered())
-            .map_err(|violation| format!("revision {}: {violation}", write.revision))?;
-    }
-    Ok(())
+/// it right later. So every `unanswered` write widens the bounds on numbers by one.
+pub fn all(unanswered: usize) -> Vec<Box<dyn Invariant>> {
+    vec![
+        Box::new(node_name::NodeName::default()),
+        Box::new(surge::Surge::with_slack(unanswered)),
+        Box::new(floor::Floor::with_slack(unanswered)),
+        Box::new(replicas::Replicas::with_slack(unanswered)),
+        Box::new(identity::Identity),
+        Box::new(indexes::Indexes::default()),
+        Box::new(volumes::Volumes),
+        Box::new(addresses::Addresses),
+        Box::new(quota::Quota),
+        Box::new(daemons::Daemons { unanswered }),
+    ]
 }
 
-impl Moment {
-    fn goes_on(&mut self, write: &Write, most: u64, unanswered: usize) -> Result<(), Violation> {
-        let (is_pod, is_set) = (
-            write.key.starts_with("/registry/core/pods/"),
-            write.key.starts_with("/registry/apps/replicasets/"),
-        );
-        if !is_pod && !is_set {
-            return Ok(());
-        }
-        let Some(value) = &write.value else {
-            self.live.remove(&write.key);
-            self.sets.remove(&write.key);
-            return Ok(());
-        };
-        let object: Value = serde_json::from_str(value).map_err(|error| format!("{}: {error}", write.key))?;
-        if is_set {
-            self.set(write, &object, most + unanswered as u64)
-        } else {
-            self.pod(write, &object, unanswered)
-        }
-    }
-
-    fn set(&mut self, write: &Write, set: &Value, most: u64) -> Result<(), Violation> {
-        let wanted = set["spec"]["replicas"].as_u64().unwrap_or(1);
-        let name = set["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        let ever = self
-            .sets
-            .get(&write.key)
-            .map_or(wanted, |(_, _, ever)| wanted.max(*ever));
-        self.sets.insert(write.key.clone(), (name, wanted, ever));
-        let total: u64 = self.sets.values().map(|(_, wanted, _)| wanted).sum();
-        if total > most {
-            return Err(format!(
-                "the ReplicaSets ask for {total} pods; at most {most} are allowed"
-            ));
-        }
-        Ok(())
-    }
-
-    fn pod(&mut self, write: &Write, pod: &Value, unanswered: usize) -> Result<(), Violation> {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let (uid, name) = (text(&pod["metadata"]["uid"]), text(&pod["metadata"]["name"]));
-        if let Some(node) = pod["spec"]["nodeName"].as_str() {
-            let before = self.bound.insert(uid, node.to_owned());
-            if let Some(before) = before.filter(|before| before != node) {
-                return Err(format!("pod {name} was bound to {before} and then to {node}"));
-            }
-        }
-        if !pod["metadata"]["deletionTimestamp"].is_null() {
-            self.live.remove(&write.key);
-            return Ok(());
-        }
-        let owner = text(&pod["metadata"]["ownerReferences"][0]["name"]);
-        self.live.insert(write.key.clone(), owner.clone());
-        let count = self.live.values().filter(|set| **set == owner).count();
-        let ever = self
-            .sets
-            .values()
-            .find(|(set, _, _)| *set == owner)
-            .map_or(0, |(_, _, ever)| *ever);
-        let bound = usize::try_from(ever).unwrap_or(usize::MAX) + unanswered;
-        if count > bound {
-            return Err(format!(
-                "{owner:?} has {count} live pods at once when {name} was there; at most {bound} are allowed"
-            ));
-        }
-        Ok(())
-    }
+/// Everything that must hold at every moment held at every moment.
+///
+/// # Errors
+/// The first violation: what it breaks, at which revision, and who wrote that.
+pub async fn always(world: &World) -> Result<(), Violation> {
+    history::read(&world.writes().await, &mut all(world.unanswered()))
 }
 
 /// A Deployment is as its spec says: so many pods, all ready, all of the newest template, and its status tells the same.
