@@ -8,6 +8,7 @@
 mod auth;
 mod images;
 mod logs;
+mod metrics;
 mod reports;
 mod routes;
 mod spdy;
