@@ -18,6 +18,7 @@ pub mod runtime;
 pub mod serve;
 pub mod simulated;
 pub mod spec;
+pub mod stats;
 pub mod volumes;
 pub mod worker;
 

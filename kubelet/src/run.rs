@@ -125,6 +125,7 @@ impl Kubelet {
             memory_bytes: capacity.map_or(0, |capacity| capacity.memory),
             runtime_name: version.name,
             pods: Mutex::default(),
+            usage: crate::stats::Memory::default(),
             config,
             client: deps.client,
             clock: deps.clock,

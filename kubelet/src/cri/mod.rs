@@ -30,9 +30,9 @@ use self::convert::{failed, no_sooner_than};
 use self::wire::image_service_client::ImageServiceClient;
 use self::wire::runtime_service_client::RuntimeServiceClient;
 use crate::runtime::{
-    AttachRequest, Condition, ContainerConfig, ContainerRecord, ContainerStats, ExecRequest, ExecResult, ImageAuth,
-    ImageRecord, NetworkProbe, ProbeOutcome, Runtime, RuntimeError, RuntimeVersion, SandboxConfig, SandboxRecord,
-    SandboxState,
+    AttachRequest, Condition, ContainerConfig, ContainerRecord, ContainerStats, ExecRequest, ExecResult, GroupUsage,
+    ImageAuth, ImageRecord, NetworkProbe, ProbeOutcome, Runtime, RuntimeError, RuntimeVersion, SandboxConfig,
+    SandboxRecord, SandboxState,
 };
 
 /// How long an ordinary request may take; upstream's `--runtime-request-timeout`.
@@ -316,6 +316,20 @@ impl Runtime for CriRuntime {
         let mut stats: Vec<_> = answer.stats.into_iter().filter_map(convert::stats).collect();
         stats.sort_by(|a: &ContainerStats, b| a.id.cmp(&b.id));
         Ok(stats)
+    }
+
+    async fn group_usage(&self, groups: &[String], now: Timestamp) -> BTreeMap<String, GroupUsage> {
+        // The runtime knows its containers only; pods and the machine are the kernel's to account for.
+        let groups = groups.to_vec();
+        let read = move || {
+            let files = crate::stats::cgroup::Files::default();
+            let used = groups.into_iter().filter_map(|group| {
+                let usage = files.read(&group, now)?;
+                Some((group, usage))
+            });
+            used.collect()
+        };
+        tokio::task::spawn_blocking(read).await.unwrap_or_default()
     }
 
     async fn exec_sync(&self, id: &str, command: &[String], timeout: Duration) -> Result<ExecResult, RuntimeError> {

@@ -44,6 +44,49 @@ fn disk(path: &Path) -> Option<(i64, i64)> {
     Some((size(stat.f_blocks), size(stat.f_bavail)))
 }
 
+/// A file system and what is left of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Disk {
+    pub(crate) capacity: u64,
+    pub(crate) free: u64,
+    /// Of what is free, what is not kept for the administrator.
+    pub(crate) available: u64,
+    pub(crate) inodes: u64,
+    pub(crate) inodes_free: u64,
+}
+
+/// The file system on which pods write.
+pub(crate) fn disk_of(config: &Config) -> Option<Disk> {
+    if config.hollow {
+        return None;
+    }
+    let existing = config.root_dir.ancestors().find(|path| path.exists())?;
+    let stat = rustix::fs::statvfs(existing).ok()?;
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    Some(Disk {
+        capacity: bytes(stat.f_blocks),
+        free: bytes(stat.f_bfree),
+        available: bytes(stat.f_bavail),
+        inodes: stat.f_files,
+        inodes_free: stat.f_ffree,
+    })
+}
+
+/// When the machine was started.
+pub(crate) fn booted(config: &Config) -> Option<jiff::Timestamp> {
+    if config.hollow {
+        return None;
+    }
+    let text = read("/proc/stat");
+    let seconds = text
+        .lines()
+        .find_map(|line| line.strip_prefix("btime "))?
+        .trim()
+        .parse()
+        .ok()?;
+    jiff::Timestamp::from_second(seconds).ok()
+}
+
 impl Machine {
     /// Asks the machine; a hollow node knows only what its configuration says.
     pub(crate) fn observe(config: &Config) -> Self {

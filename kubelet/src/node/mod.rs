@@ -8,6 +8,6 @@ mod object;
 mod status;
 
 pub(crate) use lease::run as run_lease;
-pub(crate) use machine::Machine;
+pub(crate) use machine::{Disk, Machine, booted, disk_of};
 pub use status::NodeReport;
 pub(crate) use status::run as run_status;

@@ -6,17 +6,21 @@
 
 pub mod labels;
 mod types;
+mod usage;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 pub use types::{
     AttachRequest, Condition, ContainerConfig, ContainerRecord, ContainerState, ContainerStats, DnsConfig, ExecRequest,
     ExecResult, ImageRecord, Mount, NamespaceMode, NetworkProbe, PortMapping, ProbeOutcome, Resources, RuntimeVersion,
     SandboxConfig, SandboxRecord, SandboxState, Seccomp, SecurityContext,
 };
+pub use usage::{GroupUsage, InterfaceUsage, MemoryUsage};
 
 /// What went wrong when the runtime was asked for something.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -75,6 +79,8 @@ pub trait Runtime: Send + Sync + fmt::Debug + 'static {
     async fn reopen_log(&self, id: &str) -> Result<(), RuntimeError>;
     /// What running containers use now.
     async fn container_stats(&self) -> Result<Vec<ContainerStats>, RuntimeError>;
+    /// What control groups use at `now`; `/` is the whole machine. Those that are not there are left out.
+    async fn group_usage(&self, groups: &[String], now: Timestamp) -> BTreeMap<String, GroupUsage>;
 
     /// Runs a command in a container and waits for it, at most `timeout` (zero: as long as it takes).
     async fn exec_sync(&self, id: &str, command: &[String], timeout: Duration) -> Result<ExecResult, RuntimeError>;

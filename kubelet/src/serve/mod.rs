@@ -9,6 +9,7 @@ mod auth;
 mod images;
 mod local_path;
 mod logs;
+mod metrics;
 mod reports;
 mod routes;
 mod spdy;

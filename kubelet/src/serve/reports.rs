@@ -1,12 +1,9 @@
-//! What a node tells about its pods: `/pods`, `/stats/summary`, and the flight recorder of probes.
+//! What a node tells about its pods: `/pods`, and the flight recorder of probes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::pod::ProbeKind;
@@ -25,37 +22,6 @@ pub(super) async fn pods(State(shared): State<Arc<Shared>>) -> Json<Value> {
         })
         .collect();
     Json(json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}))
-}
-
-/// CPU, memory and disk of the node's containers, in upstream's format.
-pub(super) async fn summary(State(shared): State<Arc<Shared>>) -> Response {
-    let stats = match shared.runtime.container_stats().await {
-        Ok(stats) => stats,
-        Err(error) => return (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    };
-    let mut by_pod: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for container in stats {
-        by_pod.entry(container.pod_uid.clone()).or_default().push(json!({
-            "name": container.name,
-            "cpu": {"time": container.at, "usageCoreNanoSeconds": container.cpu_nanos},
-            "memory": {"time": container.at, "workingSetBytes": container.memory_bytes},
-            "rootfs": {"time": container.at, "usedBytes": container.disk_bytes},
-        }));
-    }
-    let pods: Vec<Value> = shared
-        .all()
-        .into_iter()
-        .filter_map(|view| {
-            let meta = &view.pod.as_ref()?.metadata;
-            let uid = meta.uid.clone()?;
-            Some(json!({
-                "podRef": {"name": meta.name, "namespace": meta.namespace, "uid": uid},
-                "startTime": view.status.as_ref().and_then(|status| status.start_time.clone()),
-                "containers": by_pod.remove(&uid).unwrap_or_default(),
-            }))
-        })
-        .collect();
-    Json(json!({"node": {"nodeName": shared.config.node_name}, "pods": pods})).into_response()
 }
 
 /// The last results of every probe, oldest first, and why the planner did last what it did.

@@ -15,7 +15,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tower::limit::ConcurrencyLimitLayer;
 
 use super::auth::{self, Decisions};
-use super::{images, local_path, logs, reports, streams};
+use super::{images, local_path, logs, metrics, reports, streams};
 use crate::runtime::{AttachRequest, ContainerRecord, ContainerState, ExecRequest, SandboxState};
 use crate::worker::Shared;
 
@@ -38,7 +38,10 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok"))
         .route("/pods", get(reports::pods))
-        .route("/stats/summary", get(reports::summary))
+        .route("/stats/summary", get(metrics::summary))
+        .route("/metrics", get(metrics::own))
+        .route("/metrics/resource", get(metrics::resource))
+        .route("/metrics/cadvisor", get(metrics::cadvisor))
         .route("/probes", get(reports::probes))
         // One archive at a time: a node has better things to do.
         .route("/images/load", post(images::load).layer(ConcurrencyLimitLayer::new(1)))

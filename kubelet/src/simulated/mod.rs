@@ -3,6 +3,7 @@
 //! It outlives the kubelet that uses it (as containerd does) and dies by [`SimulatedRuntime::power_cut`]. Time is the clock
 //! port's and tokio's, ids are counted, so that a seed replays byte for byte.
 
+mod meter;
 mod script;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,7 @@ pub use script::{Behaviour, Matcher};
 
 use crate::runtime::{
     AttachRequest, Condition, ContainerConfig, ContainerRecord, ContainerState, ContainerStats, ExecRequest,
-    ExecResult, ImageAuth, ImageRecord, NetworkProbe, ProbeOutcome, Runtime, RuntimeError, RuntimeVersion,
+    ExecResult, GroupUsage, ImageAuth, ImageRecord, NetworkProbe, ProbeOutcome, Runtime, RuntimeError, RuntimeVersion,
     SandboxConfig, SandboxRecord, SandboxState, labels,
 };
 
@@ -34,6 +35,7 @@ struct State {
     sandboxes: BTreeMap<String, SandboxRecord>,
     containers: BTreeMap<String, ContainerRecord>,
     images: BTreeSet<String>,
+    meters: meter::Meters,
     script: Vec<(Matcher, Behaviour)>,
     down: bool,
     network_down: bool,
@@ -67,7 +69,12 @@ impl SimulatedRuntime {
 
     /// Scripts whatever matches; later scripts come before earlier ones.
     pub fn script(&self, matcher: Matcher, behaviour: Behaviour) {
-        self.with(|state| state.script.insert(0, (matcher, behaviour)));
+        let now = self.clock.now();
+        self.with(|state| {
+            // What was used until now was used under the old script.
+            state.measure(now);
+            state.script.insert(0, (matcher, behaviour));
+        });
     }
 
     /// Ends the running container of that name in every pod that matches.
@@ -140,7 +147,23 @@ fn exit(container: &mut ContainerRecord, at: jiff::Timestamp, exit_code: i32) {
 }
 
 impl State {
+    /// Counts what the running containers have used since the last look.
+    fn measure(&mut self, now: jiff::Timestamp) {
+        let running: Vec<_> = self
+            .containers
+            .values()
+            .filter_map(|container| {
+                let ContainerState::Running { started_at } = container.state else {
+                    return None;
+                };
+                Some((container.id.clone(), started_at, self.behaviour(container).milli_cpu))
+            })
+            .collect();
+        self.meters.advance(running, now);
+    }
+
     fn let_time_pass(&mut self, now: jiff::Timestamp) {
+        self.measure(now);
         let ended: Vec<(String, jiff::Timestamp, i32)> = self
             .containers
             .values()
@@ -380,12 +403,23 @@ impl Runtime for SimulatedRuntime {
                     name: container.name.clone(),
                     pod_uid: container.pod_uid.clone(),
                     at: now,
-                    cpu_nanos: 0,
-                    memory_bytes: 0,
+                    cpu_nanos: state.meters.cpu_nanos(&container.id),
+                    memory_bytes: state.behaviour(container).memory_bytes,
                     disk_bytes: 0,
                 })
                 .collect())
         })
+    }
+
+    async fn group_usage(&self, groups: &[String], now: jiff::Timestamp) -> BTreeMap<String, GroupUsage> {
+        let measured = self.alive(|state| {
+            let used = groups.iter().filter_map(|group| {
+                let usage = state.group_usage(group, now)?;
+                Some((group.clone(), usage))
+            });
+            Ok(used.collect())
+        });
+        measured.unwrap_or_default()
     }
 
     async fn exec_sync(&self, id: &str, _command: &[String], _timeout: Duration) -> Result<ExecResult, RuntimeError> {

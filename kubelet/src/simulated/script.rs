@@ -71,6 +71,10 @@ pub struct Behaviour {
     pub healthy_until: Option<Duration>,
     /// Overrides the two above.
     pub probe: Option<ProbeOutcome>,
+    /// Thousandths of a CPU that it uses all the time.
+    pub milli_cpu: u64,
+    /// Bytes of memory that it holds.
+    pub memory_bytes: u64,
 }
 
 impl Default for Behaviour {
@@ -88,6 +92,8 @@ impl Default for Behaviour {
             healthy_after: Duration::ZERO,
             healthy_until: None,
             probe: None,
+            milli_cpu: 0,
+            memory_bytes: 1 << 20,
         }
     }
 }

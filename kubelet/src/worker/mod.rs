@@ -47,6 +47,7 @@ pub struct Shared {
     pub(crate) memory_bytes: i64,
     pub(crate) runtime_name: String,
     pub(crate) pods: Mutex<BTreeMap<String, PodView>>,
+    pub(crate) usage: crate::stats::Memory,
 }
 
 impl fmt::Debug for Shared {
