@@ -96,9 +96,12 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 fn planners_have_no_clock_no_io_and_no_logging() {
     let mut all = Vec::new();
     sources(&workspace(), &mut all);
+    // What `timonctl plan` does is a command, no planner.
+    let commands = workspace().join("ctl");
     let planners: Vec<&PathBuf> = all
         .iter()
         .filter(|path| path.ends_with("plan.rs") || path.ends_with("decide.rs"))
+        .filter(|path| !path.starts_with(&commands))
         .collect();
     assert!(planners.len() > 8, "the planners are where they should be");
     let banned = [

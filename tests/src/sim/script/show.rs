@@ -72,6 +72,9 @@ pub(super) fn table(objects: &[Value], paths: &[&str]) -> String {
             .entry(format!("{} {}", name_of(object), values.join(" ")))
             .or_default() += 1;
     }
+    if lines.is_empty() {
+        return "none\n".to_owned();
+    }
     told(lines)
 }
 
@@ -94,7 +97,9 @@ fn plain(words: &str) -> String {
         .split(' ')
         .map(|word| {
             let bare = word.trim_end_matches(['"', ',', '.', ':']);
+            let is_uid = bare.len() == 36 && bare.bytes().filter(|byte| *byte == b'-').count() == 4;
             match bare.rsplit_once('-') {
+                _ if is_uid => "*".to_owned(),
                 Some((prefix, suffix)) if is_random(suffix) => format!("{prefix}-*{}", &word[bare.len()..]),
                 _ => word.to_owned(),
             }
