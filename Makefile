@@ -106,6 +106,10 @@ torture: fuzz ## Cuts the power of the store's disk, wants hostile input refused
 	@HOSTILE_STRICT=1 cargo nextest run $(SYSTEM) -E 'binary(hostile)'
 	@SIM_SEEDS=$(or $(SEEDS),2000) cargo nextest run $(SYSTEM) -E 'binary(simulation)'
 
+.PHONY: perturb
+perturb: ## Crashes each component at every write, hides and delays every event, in every scenario of the simulation.
+	@PERTURB_EVERY=1 cargo nextest run --no-capture $(SYSTEM) -E 'binary(simulation) and test(perturbed)'
+
 .PHONY: soak
 soak: ## Lives through seeds of the simulation without end; stops at the first that fails, which prints how to live it again.
 	@for (( from = $(or $(FROM),0); ; from += 200 )); do \

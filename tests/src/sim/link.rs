@@ -41,8 +41,8 @@ pub struct Log(Mutex<Noted>);
 #[derive(Debug, Default)]
 struct Noted {
     unanswered: usize,
-    /// The store's key to who asked for its object's deletion last.
-    deleters: BTreeMap<String, &'static str>,
+    /// The store's key to who asked for its object's deletion first, and last: the kubelet has the last word on every pod.
+    deleters: BTreeMap<String, [&'static str; 2]>,
 }
 
 impl Log {
@@ -55,9 +55,9 @@ impl Log {
         self.with(|noted| noted.unanswered)
     }
 
-    /// The component that last asked for the deletion of what is under a key.
-    pub fn deleter(&self, key: &str) -> Option<&'static str> {
-        self.with(|noted| noted.deleters.get(key).copied())
+    /// The component that asked for the deletion of what is under a key: first, or last where it is gone.
+    pub fn deleter(&self, key: &str, gone: bool) -> Option<&'static str> {
+        self.with(|noted| noted.deleters.get(key).map(|asked| asked[usize::from(gone)]))
     }
 }
 
@@ -184,8 +184,10 @@ impl Link {
         let metadata_only = tap::is_metadata_only(&request);
         let answer = server.send(request).await;
         if method == http::Method::DELETE {
-            self.log
-                .with(|noted| noted.deleters.insert(tap::store_key(&path), self.agent));
+            self.log.with(|noted| {
+                let asked = noted.deleters.entry(tap::store_key(&path)).or_insert([self.agent; 2]);
+                asked[1] = self.agent;
+            });
         }
         if crash == tap::Crash::After {
             self.sever();

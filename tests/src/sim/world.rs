@@ -94,7 +94,7 @@ pub struct Write {
     pub key: String,
     /// Its new value; none where it was deleted.
     pub value: Option<String>,
-    /// The component that last asked for the deletion of this key's object, where one did.
+    /// The component that asked for the deletion of this key's object, where one did: first, or last where it is gone.
     pub deleter: Option<&'static str>,
 }
 
@@ -419,7 +419,7 @@ impl World {
                         .entry
                         .as_ref()
                         .map(|entry| String::from_utf8_lossy(&entry.value).into_owned()),
-                    deleter: self.log.deleter(&event.key),
+                    deleter: self.log.deleter(&event.key, event.entry.is_none()),
                 }
             }));
         }

@@ -14,6 +14,7 @@ pub mod history;
 pub mod identity;
 pub mod indexes;
 pub mod node_name;
+pub mod order;
 pub mod orphans;
 pub mod quota;
 pub mod replicas;
@@ -45,6 +46,7 @@ pub fn all(unanswered: usize) -> Vec<Box<dyn Invariant>> {
         Box::new(floor::Floor::with_slack(unanswered)),
         Box::new(replicas::Replicas::with_slack(unanswered)),
         Box::new(identity::Identity),
+        Box::new(order::Order::default()),
         Box::new(indexes::Indexes::default()),
         Box::new(volumes::Volumes),
         Box::new(addresses::Addresses),

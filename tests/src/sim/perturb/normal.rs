@@ -37,6 +37,7 @@ const RANDOM: &[&str] = &[
     "clusterIP",
     "clusterIPs",
     "addresses",
+    "ip",
     "selfLink",
     "restartCount",
     "collisionCount",
