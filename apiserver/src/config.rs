@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
@@ -13,6 +14,7 @@ use crate::authn::AuthnConfig;
 use crate::bootstrap::BootstrapToken;
 use crate::http::Limits;
 use crate::pki::PkiConfig;
+use crate::usage::NodeStats;
 
 /// What one may want to change about an API server.
 #[derive(Clone, Debug)]
@@ -47,6 +49,8 @@ pub struct Config {
     pub audit: Option<AuditConfig>,
     /// How admission behaves.
     pub admission: AdmissionConfig,
+    /// Who tells what nodes use; their kubelets, over HTTPS, where it is `None`.
+    pub node_stats: Option<Arc<dyn NodeStats>>,
     /// From what the program was built: what `/version` tells.
     pub build: BuildInfo,
 }
@@ -94,6 +98,7 @@ impl Default for Config {
             authn: AuthnConfig::default(),
             audit: None,
             admission: AdmissionConfig::default(),
+            node_stats: None,
             build: BuildInfo::default(),
         }
     }

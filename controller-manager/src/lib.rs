@@ -23,6 +23,7 @@ mod ephemeral_volume;
 mod garbage_collector;
 mod hash;
 mod history;
+mod horizontal_pod_autoscaler;
 mod job;
 mod namespace;
 mod node_ipam;
@@ -90,6 +91,7 @@ const CONTROLLERS: &[(&str, Start)] = &[
     ("certificatesigningrequest", certificates::start),
     ("disruption", disruption::start),
     ("token-cleaner", token_cleaner::start),
+    ("horizontal-pod-autoscaler", horizontal_pod_autoscaler::start),
 ];
 
 /// Returns the names of all controllers.

@@ -14,6 +14,7 @@
 pub mod chaos;
 pub mod invariants;
 pub mod link;
+pub mod stats;
 pub mod workloads;
 pub mod world;
 
