@@ -9,6 +9,7 @@
 pub mod conditions;
 pub mod cron;
 pub mod decode;
+pub mod duration;
 pub mod facts;
 pub mod field;
 pub mod ids;

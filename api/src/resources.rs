@@ -1,6 +1,7 @@
 //! The table of every built-in resource that is served: names, verbs, subresources.
 //!
-//! Served is what Kubernetes 1.36 serves in its v1 form, and autoscaling/v2. Betas and alphas are not served.
+//! Served is what Kubernetes 1.36 serves in its v1 form, autoscaling/v2, and metrics.k8s.io/v1beta1. Other betas and alphas are not
+//! served.
 
 #[path = "facts/generated/resources.rs"]
 mod generated;
@@ -82,16 +83,41 @@ impl ResourceInfo {
     }
 }
 
-/// Every resource that is served, the core group first, then the groups in upstream's order of priority.
+/// `metrics.k8s.io`, which the server answers from what it measures; upstream leaves it to an aggregated server, metrics-server.
+static METRICS: [ResourceInfo; 2] = [
+    metrics("NodeMetrics", "nodes", false),
+    metrics("PodMetrics", "pods", true),
+];
+
+const fn metrics(kind: &'static str, plural: &'static str, namespaced: bool) -> ResourceInfo {
+    ResourceInfo {
+        group: "metrics.k8s.io",
+        version: "v1beta1",
+        kind,
+        plural,
+        singular: "",
+        short_names: &[],
+        categories: &[],
+        namespaced,
+        verbs: &["get", "list"],
+        subresources: &[],
+        storage: false,
+    }
+}
+
+/// Every resource that discovery tells of: the built-in ones, and those that are made for each answer from measurements.
+pub fn served() -> impl Iterator<Item = &'static ResourceInfo> {
+    all().iter().chain(&METRICS)
+}
+
+/// Every built-in resource, the core group first, then the groups in upstream's order of priority.
 pub fn all() -> &'static [ResourceInfo] {
     generated::RESOURCES
 }
 
 /// Finds a resource by its path segment.
 pub fn by_plural(group: &str, version: &str, plural: &str) -> Option<&'static ResourceInfo> {
-    all()
-        .iter()
-        .find(|r| r.plural == plural && r.group == group && r.version == version)
+    served().find(|r| r.plural == plural && r.group == group && r.version == version)
 }
 
 /// Finds a resource by its kind.

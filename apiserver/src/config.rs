@@ -14,6 +14,7 @@ use crate::authn::AuthnConfig;
 use crate::bootstrap::BootstrapToken;
 use crate::http::Limits;
 use crate::pki::PkiConfig;
+use crate::usage::NodeStats;
 
 /// What one may want to change about an API server.
 #[derive(Clone, Debug)]
@@ -52,6 +53,8 @@ pub struct Config {
     pub audit: Option<AuditConfig>,
     /// How admission behaves.
     pub admission: AdmissionConfig,
+    /// Who tells what nodes use; their kubelets, over HTTPS, where it is `None`.
+    pub node_stats: Option<Arc<dyn NodeStats>>,
     /// From what the program was built: what `/version` tells.
     pub build: BuildInfo,
 }
@@ -101,6 +104,7 @@ impl Default for Config {
             authn: AuthnConfig::default(),
             audit: None,
             admission: AdmissionConfig::default(),
+            node_stats: None,
             build: BuildInfo::default(),
         }
     }

@@ -31,6 +31,7 @@ pub mod registry;
 pub mod resources;
 pub mod security;
 mod subresources;
+pub mod usage;
 
 // What it answers about itself, and how.
 pub mod discovery;

@@ -27,6 +27,7 @@ use crate::pki::{KeyFile, Pki, PkiError};
 use crate::reader::ObjectReader;
 use crate::registry::{Caller, Registry, WriteOptions, keep_service_addresses};
 use crate::security::Security;
+use crate::usage::{Collector, NodeStats};
 
 /// How often Events that are too old are looked for.
 const EXPIRY: Duration = Duration::from_secs(60);
@@ -115,7 +116,8 @@ impl ApiServer {
         };
         let front = Arc::new(Front {
             audit,
-            proxy: KubeletProxy::new(&pki, reader.clone(), rng.clone())?,
+            proxy: Arc::new(KubeletProxy::new(&pki, reader.clone(), rng.clone())?),
+            usage: Arc::default(),
             authenticator: Authenticator::new(config.authn.clone(), &pki, reader, clock, rng)?,
             registry,
             health: Default::default(),
@@ -136,6 +138,7 @@ impl ApiServer {
             let (file, caches) = (KeyFile::of(dir), server.front.caches().clone());
             tokio::spawn(encryption::follow(file, caches, server.stop.clone()));
         }
+        tokio::spawn(server.collector().run(server.stop.clone()));
         tokio::spawn(expire_events(server.front.registry.clone(), server.stop.clone()));
         tokio::spawn(keep_service_addresses(
             server.front.registry.clone(),
@@ -174,6 +177,17 @@ impl ApiServer {
     pub fn stop(&self) {
         self.front.health.stopping();
         self.stop.cancel();
+    }
+
+    fn collector(&self) -> Collector {
+        let (front, registry) = (&self.front, &self.front.registry);
+        let kubelets: Arc<dyn NodeStats> = front.proxy.clone();
+        Collector {
+            usage: front.usage.clone(),
+            stats: registry.config.node_stats.clone().unwrap_or(kubelets),
+            reader: self.reader(),
+            clock: registry.clock.clone(),
+        }
     }
 
     pub(crate) fn front(&self) -> &Arc<Front> {

@@ -26,6 +26,7 @@ mod ephemeral_volume;
 mod garbage_collector;
 mod hash;
 mod history;
+mod horizontal_pod_autoscaler;
 mod job;
 mod namespace;
 mod node_ipam;
@@ -102,6 +103,7 @@ const CONTROLLERS: &[(&str, Start)] = &[
     ("bootstrap-signer", bootstrap_signer::start),
     ("endpointslice-mirroring", endpoint_slice_mirroring::start),
     ("ttl", ttl::start),
+    ("horizontal-pod-autoscaler", horizontal_pod_autoscaler::start),
 ];
 
 /// Returns the names of all controllers.

@@ -33,6 +33,14 @@ pub struct Timings {
     pub certificate_duration: Duration,
     /// How long an eviction that a disruption budget granted may stay unseen. Upstream: 2 minutes.
     pub disruption_timeout: Duration,
+    /// How often autoscalers look at their metrics. Upstream: 15 s.
+    pub autoscaler_period: Duration,
+    /// For how long the highest recommendation holds before less is done. Upstream: 5 minutes.
+    pub autoscaler_stabilization: Duration,
+    /// For how long after its start a pod's use of processors says little. Upstream: 5 minutes.
+    pub autoscaler_cpu_initialization: Duration,
+    /// A pod that was not ready for longer than this after its start was ready once. Upstream: 30 s.
+    pub autoscaler_initial_readiness: Duration,
 }
 
 impl Default for Timings {
@@ -52,6 +60,10 @@ impl Default for Timings {
             namespace_retry: Duration::from_secs(1),
             certificate_duration: Duration::from_secs(365 * 24 * 3600),
             disruption_timeout: Duration::from_secs(120),
+            autoscaler_period: Duration::from_secs(15),
+            autoscaler_stabilization: Duration::from_secs(300),
+            autoscaler_cpu_initialization: Duration::from_secs(300),
+            autoscaler_initial_readiness: Duration::from_secs(30),
         }
     }
 }
@@ -69,6 +81,7 @@ impl Timings {
             pod_gc_period: Duration::from_secs(2),
             pod_gc_quarantine: Duration::from_secs(4),
             namespace_retry: Duration::from_millis(300),
+            autoscaler_stabilization: Duration::from_secs(60),
             ..Self::default()
         }
     }

@@ -110,11 +110,9 @@ pub(crate) enum Command {
     /// Decide on certificate signing requests
     #[command(subcommand)]
     Certificate(commands::replace::Certificate),
-    /// Show how much nodes or pods use (there is no metrics API yet)
-    Top {
-        /// node or pod, then names
-        words: Vec<String>,
-    },
+    /// Show how much nodes or pods use
+    #[command(subcommand)]
+    Top(commands::top::Top),
     /// Run a command in a container
     Exec(commands::exec::Exec),
     /// Attach to a process that is already running inside a container

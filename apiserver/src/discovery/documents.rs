@@ -61,11 +61,11 @@ pub fn group(name: &str) -> Option<Value> {
 pub fn resource_list(group: &str, version: &str) -> Option<Value> {
     let of_version = |r: &&ResourceInfo| r.group == group && r.version == version;
     let mut listed = Vec::new();
-    for resource in resources::all().iter().filter(of_version) {
+    for resource in resources::served().filter(of_version) {
         listed.push(resource_body(resource));
         listed.extend(resource.subresources.iter().map(|sub| subresource_body(resource, sub)));
     }
-    let first = resources::all().iter().find(of_version)?;
+    let first = resources::served().find(of_version)?;
     Some(json!({
         "kind": "APIResourceList",
         "apiVersion": "v1",
@@ -96,7 +96,7 @@ pub fn aggregated_groups() -> Value {
 /// The named groups in the table's order, each with its versions, most preferred first.
 pub fn groups() -> Vec<(&'static str, Vec<&'static str>)> {
     let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
-    for resource in resources::all().iter().filter(|r| !r.group.is_empty()) {
+    for resource in resources::served().filter(|r| !r.group.is_empty()) {
         match groups.iter_mut().find(|(name, _)| *name == resource.group) {
             Some((_, versions)) if versions.contains(&resource.version) => {}
             Some((_, versions)) => versions.push(resource.version),
@@ -162,8 +162,7 @@ fn aggregated(items: Vec<Value>) -> Value {
 }
 
 fn aggregated_version(group: &str, version: &str) -> Value {
-    let resources: Vec<Value> = resources::all()
-        .iter()
+    let resources: Vec<Value> = resources::served()
         .filter(|r| r.group == group && r.version == version)
         .map(aggregated_resource)
         .collect();

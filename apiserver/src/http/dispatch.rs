@@ -17,9 +17,10 @@ use super::respond::{self, Style};
 use super::watch;
 use crate::error::ApiError;
 use crate::kubelet_proxy::{Call, KubeletProxy};
+use crate::reader::ObjectReader;
 use crate::registry::{Caller, Target};
 use crate::table;
-use crate::{discovery, openapi, subresources};
+use crate::{discovery, openapi, subresources, usage};
 
 /// A request for a resource, and what is known of it by now.
 pub(super) struct Asked<'a> {
@@ -120,6 +121,9 @@ impl Front {
         if subresources::is_component_status(resource) {
             return self.component_statuses(asked).await;
         }
+        if usage::measures(resource) {
+            return self.usage(asked);
+        }
         if !resource.storage && info.verb == "create" {
             // Nothing says what a review would look like in rows and columns.
             if style.accepted.shape == Shape::Table {
@@ -173,6 +177,30 @@ impl Front {
             return Ok(respond::object(style, &target, caller, StatusCode::OK, &answer));
         }
         let list = subresources::list_component_statuses(&self.registry, &target, &options::list(info)?).await?;
+        Ok(respond::list(style, &target, caller, &list))
+    }
+
+    /// What nodes and pods use: metrics.k8s.io.
+    fn usage(&self, asked: &Asked<'_>) -> Result<Response<Body>, ApiError> {
+        let Asked {
+            info, caller, style, ..
+        } = *asked;
+        let name = if info.named { info.name.as_str() } else { "" };
+        let target = usage::target(asked.resource, asked.namespace(), name);
+        let caches: &dyn ObjectReader = &*self.registry.caches;
+        if info.named {
+            let answer = usage::get(&self.usage, caches, &target, caller.now)?;
+            return Ok(respond::object(style, &target, caller, StatusCode::OK, &answer));
+        }
+        let revision = self.registry.caches.applied();
+        let list = usage::list(
+            &self.usage,
+            caches,
+            &target,
+            &options::list(info)?,
+            revision,
+            caller.now,
+        )?;
         Ok(respond::list(style, &target, caller, &list))
     }
 

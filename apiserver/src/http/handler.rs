@@ -28,6 +28,7 @@ use crate::error::ApiError;
 use crate::identity::UserInfo;
 use crate::kubelet_proxy::KubeletProxy;
 use crate::registry::{Caller, Registry};
+use crate::usage::Usage;
 
 /// How the connector knows its client.
 #[derive(Clone, Debug)]
@@ -46,7 +47,8 @@ pub struct Front {
     pub(crate) health: Health,
     pub(crate) metrics: Metrics,
     pub(crate) inflight: InFlight,
-    pub(crate) proxy: KubeletProxy,
+    pub(crate) proxy: Arc<KubeletProxy>,
+    pub(crate) usage: Arc<Usage>,
     /// Nothing is logged without.
     pub(crate) audit: Option<Arc<Audit>>,
     /// Ends watches and other long requests.

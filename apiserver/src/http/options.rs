@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use timonel_api::{FieldError, Path};
+use timonel_api::{FieldError, Path, duration};
 
 use super::request::{Query, RequestInfo};
 use crate::error::ApiError;
@@ -69,44 +69,7 @@ pub struct InvalidDuration(String);
 ///
 /// *Errors:* what is none, or longer than anybody means.
 pub fn parse_duration(text: &str) -> Result<Duration, InvalidDuration> {
-    go_duration(text).ok_or_else(|| InvalidDuration(text.to_owned()))
-}
-
-fn go_duration(text: &str) -> Option<Duration> {
-    let (negative, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Some(Duration::ZERO);
-    }
-    let mut seconds = 0.0;
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..end].parse().ok()?;
-        rest = &rest[end..];
-        let end = rest
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(rest.len());
-        seconds += number
-            * match &rest[..end] {
-                "ns" => 1e-9,
-                "us" | "µs" | "μs" => 1e-6,
-                "ms" => 1e-3,
-                "s" => 1.0,
-                "m" => 60.0,
-                "h" => 3600.0,
-                _ => return None,
-            };
-        rest = &rest[end..];
-    }
-    // Go counts nanoseconds in 63 bits.
-    let duration = Duration::try_from_secs_f64(seconds).ok()?;
-    i64::try_from(duration.as_nanos()).ok()?;
-    Some(if negative { Duration::ZERO } else { duration })
+    duration::parse(text).ok_or_else(|| InvalidDuration(text.to_owned()))
 }
 
 pub(super) fn list(info: &RequestInfo) -> Result<ListOptions, ApiError> {
@@ -232,7 +195,7 @@ mod tests {
             ("99999999999999999999999h", None),
             ("..s", None),
         ] {
-            assert_eq!(go_duration(text), expected, "{text:?}");
+            assert_eq!(duration::parse(text), expected, "{text:?}");
         }
     }
 }

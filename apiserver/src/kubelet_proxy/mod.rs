@@ -110,6 +110,14 @@ impl KubeletProxy {
         }
     }
 
+    /// Asks a node's kubelet for a text of at most `limit` bytes, with the API server's own certificate.
+    ///
+    /// *Errors:* who did not answer, or with what instead.
+    pub(crate) async fn text(&self, node: &str, path: &str, limit: usize) -> Result<String, ApiError> {
+        let backend = target::kubelet(self.reader.as_ref(), node)?;
+        relay::text(&self.dialer, &backend, path, limit).await
+    }
+
     async fn log(&self, call: &Call<'_>, query: &str) -> Result<Response<Body>, ApiError> {
         let pod = target::pod(self.reader.as_ref(), call)?;
         let path = options::log(&pod, call, query)?;

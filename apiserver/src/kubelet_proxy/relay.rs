@@ -185,6 +185,29 @@ pub(super) async fn log(
     })
 }
 
+/// Gets a text of at most `limit` bytes.
+pub(super) async fn text(dialer: &Dialer, backend: &Backend, path: &str, limit: usize) -> Result<String, ApiError> {
+    let (parts, ()) = Request::new(()).into_parts();
+    let nothing = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
+    let request = request(backend, path, &parts, nothing)?;
+    let failed = |reason: String| {
+        let (host, port) = (&backend.host, backend.port);
+        ApiError::internal(format!("Get \"https://{host}:{port}{path}\": {reason}"))
+    };
+    let mut sender = dialer.dial(backend).await?;
+    let answer = sender.send_request(request).await;
+    let answer = answer.map_err(|error| failed(error.to_string()))?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), limit).collect().await;
+    let body = body.map_err(|error| failed(error.to_string()))?.to_bytes();
+    let text = String::from_utf8_lossy(&body);
+    if status.is_success() {
+        return Ok(text.into_owned());
+    }
+    let words: String = text.trim_end().chars().take(200).collect();
+    Err(failed(format!("{status}: {words}")))
+}
+
 /// Sends a browser to the same path with a slash at its end.
 pub(super) fn redirect(parts: &Parts) -> Result<Response<Body>, ApiError> {
     let query = parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();

@@ -19,6 +19,7 @@ mod network;
 mod node_selector;
 mod pod;
 pub mod strategy;
+mod usage;
 mod value;
 mod volumes;
 mod warnings;
@@ -95,6 +96,8 @@ pub fn strategy(resource: &str) -> &'static dyn Strategy {
         "resourceclaims.resource.k8s.io" => &devices::ResourceClaims,
         "resourceclaimtemplates.resource.k8s.io" => &devices::ResourceClaimTemplates,
         "resourceslices.resource.k8s.io" => &devices::ResourceSlices,
+        "nodes.metrics.k8s.io" => &usage::NodeMetrics,
+        "pods.metrics.k8s.io" => &usage::PodMetrics,
         _ => &Plain,
     }
 }

@@ -25,6 +25,7 @@ pub(crate) mod run;
 pub(crate) mod scale;
 pub(crate) mod set;
 pub(crate) mod taint;
+pub(crate) mod top;
 pub(crate) mod validate;
 pub(crate) mod wait;
 
@@ -58,7 +59,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Certificate(certificate) => certificate.run(&session).await,
         Command::Edit(edit) => edit.run(&session).await,
         Command::Diff(diff) => diff.run(&session).await,
-        Command::Top { .. } => Err(Failure::usage("Metrics API not available")),
+        Command::Top(top) => top.run(&session).await,
         Command::Explain(explain) => explain.run(&session).await,
         Command::Wait(wait) => wait.run(&session).await,
         Command::Auth(auth) => auth.run(&session).await,

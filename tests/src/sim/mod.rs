@@ -18,6 +18,7 @@ pub mod perturb;
 pub mod planted;
 pub mod rest;
 pub mod script;
+pub mod stats;
 pub mod storage;
 pub mod tap;
 pub mod workloads;

@@ -20,6 +20,7 @@ use timonel_store::{CommitClock, MemoryStore, Range, Store as _, Unacknowledged}
 use tokio_util::sync::CancellationToken;
 
 use super::link::{Faults, Link, Log};
+use super::stats::Kubelets;
 use super::tap::Tap;
 
 /// Everything that can crash by itself, besides the API server.
@@ -82,6 +83,7 @@ pub struct World {
     user: Link,
     log: Arc<Log>,
     taps: BTreeMap<Component, Arc<Tap>>,
+    kubelets: Kubelets,
     told: Vec<String>,
 }
 
@@ -131,6 +133,7 @@ impl World {
             user,
             log: Arc::default(),
             taps: BTreeMap::new(),
+            kubelets: Kubelets::default(),
             told: Vec::new(),
         };
         world.start_server().await;
@@ -189,7 +192,11 @@ impl World {
             clock: Arc::clone(&self.clock),
             rng: Self::fork(&self.rng),
         };
-        let server = ApiServer::start(Config::default(), deps)
+        let config = Config {
+            node_stats: Some(Arc::new(self.kubelets.clone())),
+            ..Config::default()
+        };
+        let server = ApiServer::start(config, deps)
             .await
             .expect("a server starts over any store");
         self.user.connect(Some(
@@ -295,7 +302,16 @@ impl World {
                 let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, number));
                 let mut config = kubelet::Config::hollow(format!("node-{number}"), address);
                 config.timings = kubelet::Timings::lab();
-                tokio::spawn(async move { drop(kubelet::run(config, deps, token).await) });
+                let kubelets = self.kubelets.clone();
+                tokio::spawn(async move {
+                    let crashed = token.clone();
+                    if let Ok(kubelet) = kubelet::Kubelet::new(config, deps, token).await
+                        && !crashed.is_cancelled()
+                    {
+                        kubelets.serve(&format!("node-{number}"), kubelet.shared());
+                        kubelet.run().await;
+                    }
+                });
             }
         }
         self.running.insert(component, Running { link, stop });
@@ -306,6 +322,9 @@ impl World {
         if let Some(running) = self.running.remove(&component) {
             running.link.sever();
             running.stop.cancel();
+            if let Component::Kubelet(number) = component {
+                self.kubelets.end(&format!("node-{number}"));
+            }
             self.tell(format!("{component} crashes"));
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! `make test-lab` starts a lab with `--lab-timings`, runs these one after the other, and takes the lab down.
 
+mod autoscaling;
 mod cluster;
 mod ctl;
 mod faults;

@@ -3,6 +3,7 @@
 //! `SIM_SEED=42 cargo nextest run -p timonel-tests --test simulation` lives one seed; `SIM_SEEDS=2000` lives so many.
 //! With `SIM_HISTORY=FILE` the history of the one seed is written down, to be compared with another run's.
 
+mod autoscaling;
 mod bugs;
 mod cron;
 mod jobs;

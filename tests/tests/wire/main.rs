@@ -8,3 +8,4 @@ mod objects;
 mod security;
 mod server;
 mod surface;
+mod top;
