@@ -1,5 +1,6 @@
 //! The faulty way between a component and the API server.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -48,9 +49,41 @@ impl std::error::Error for LinkError {}
 /// What comes back over a link.
 pub type Answer = UnsyncBoxBody<Bytes, LinkError>;
 
+/// Where a link leads to: as whom its component asks, and as whom its accounts ask.
+#[derive(Clone)]
+pub struct Way {
+    own: kube::Client,
+    account: Arc<dyn Fn(&str) -> kube::Client + Send + Sync>,
+}
+
+impl Way {
+    /// A way for one identity.
+    pub fn of(own: kube::Client) -> Self {
+        let same = own.clone();
+        Self::with_accounts(own, move |_| same.clone())
+    }
+
+    /// A way for a component whose parts ask under identities of their own.
+    pub fn with_accounts(own: kube::Client, account: impl Fn(&str) -> kube::Client + Send + Sync + 'static) -> Self {
+        let account = Arc::new(account);
+        Self { own, account }
+    }
+}
+
+/// What is noted about all links together.
+#[derive(Default)]
+pub struct Notes {
+    /// How many pods were made and ReplicaSets written without the writer being told so.
+    pub unanswered: AtomicUsize,
+    /// What the server's authorization refused, in its words.
+    pub refused: Mutex<BTreeSet<String>>,
+}
+
 struct State {
     /// `None` while nobody listens on the other side.
-    server: Option<kube::Client>,
+    server: Option<Way>,
+    /// The clients of accounts that were needed so far.
+    accounts: BTreeMap<String, kube::Client>,
     faults: Faults,
     /// A severed link carries nothing ever again: its component has crashed.
     severed: bool,
@@ -58,20 +91,36 @@ struct State {
     cut: bool,
 }
 
+impl State {
+    fn reach(&mut self, account: Option<&str>) -> Option<kube::Client> {
+        let way = self.server.as_ref().filter(|_| !self.cut)?;
+        let Some(account) = account else {
+            return Some(way.own.clone());
+        };
+        let client = self
+            .accounts
+            .entry(account.to_owned())
+            .or_insert_with(|| (way.account)(account));
+        Some(client.clone())
+    }
+}
+
 /// One component's way to the server. Clones share their state.
 #[derive(Clone)]
 pub struct Link {
     state: Arc<Mutex<State>>,
     rng: Arc<dyn Rng>,
-    unanswered: Arc<AtomicUsize>,
+    notes: Arc<Notes>,
+    /// As whom requests go out; the component itself without.
+    account: Option<String>,
 }
 
 impl Link {
-    /// Makes a link without faults to a server. `unanswered` counts the new pods and the scaled ReplicaSets
-    /// of which the writer was never told.
-    pub fn new(server: Option<kube::Client>, rng: Arc<dyn Rng>, unanswered: Arc<AtomicUsize>) -> Self {
+    /// Makes a link without faults to a server.
+    pub fn new(server: Option<Way>, rng: Arc<dyn Rng>, notes: Arc<Notes>) -> Self {
         let state = State {
             server,
+            accounts: BTreeMap::new(),
             faults: Faults::default(),
             severed: false,
             cut: false,
@@ -79,7 +128,8 @@ impl Link {
         Self {
             state: Arc::new(Mutex::new(state)),
             rng,
-            unanswered,
+            notes,
+            account: None,
         }
     }
 
@@ -92,9 +142,24 @@ impl Link {
         kube::Client::new(self.clone(), "default")
     }
 
+    /// The client that a part of the component gets, which asks as one of its accounts, over the same link.
+    pub fn client_of(&self, account: &str) -> kube::Client {
+        let account = Some(account.to_owned());
+        kube::Client::new(
+            Self {
+                account,
+                ..self.clone()
+            },
+            "default",
+        )
+    }
+
     /// Sets who listens on the other side.
-    pub fn connect(&self, server: Option<kube::Client>) {
-        self.with(|state| state.server = server);
+    pub fn connect(&self, server: Option<Way>) {
+        self.with(|state| {
+            state.accounts.clear();
+            state.server = server;
+        });
     }
 
     /// Changes how the link misbehaves.
@@ -142,17 +207,36 @@ impl Link {
         let answer = server.send(request).await;
         let answer = answer.map_err(|_| LinkError("simulated: the server went away"));
         let answer = match answer {
+            Ok(answer) if answer.status() == http::StatusCode::FORBIDDEN => Ok(self.note(answer).await?),
+            answer => answer,
+        };
+        let answer = match answer {
             Ok(answer) if is_watch => return Ok(answer.map(|body| self.watch(body))),
             Ok(answer) => self.bring_back(answer, faults).await,
             Err(error) => Err(error),
         };
         if counts && answer.is_err() {
-            self.unanswered.fetch_add(1, Ordering::Relaxed);
+            self.notes.unanswered.fetch_add(1, Ordering::Relaxed);
         }
         Ok(answer?.map(|body| {
             body.map_err(|_| LinkError("simulated: the answer broke off"))
                 .boxed_unsync()
         }))
+    }
+
+    /// Notes what authorization refused; admission, which says no too, speaks otherwise.
+    async fn note(&self, answer: Response<Body>) -> Result<Response<Body>, LinkError> {
+        let (parts, body) = answer.into_parts();
+        let body = body.collect().await;
+        let body = body
+            .map_err(|_| LinkError("simulated: the answer broke off"))?
+            .to_bytes();
+        let text = String::from_utf8_lossy(&body);
+        if text.contains("is forbidden: User ") {
+            let mut refused = self.notes.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            refused.insert(text.into_owned());
+        }
+        Ok(Response::from_parts(parts, Body::from(body.to_vec())))
     }
 
     async fn bring_back<T>(&self, answer: T, faults: Faults) -> Result<T, LinkError> {
@@ -169,7 +253,7 @@ impl Link {
         if self.with(|state| state.severed) {
             std::future::pending::<()>().await;
         }
-        self.with(|state| if state.cut { None } else { state.server.clone() })
+        self.with(|state| state.reach(self.account.as_deref()))
             .ok_or(LinkError("simulated: connection refused"))
     }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use timonel_api::Revision;
 use timonel_apiserver::identity::UserInfo;
 use timonel_apiserver::{ApiServer, Config, Deps};
+use timonel_client::accounts::NAMESPACE;
 use timonel_client::{Clock, Rng, SeededRng, TokioClock};
 use timonel_controller_manager as controllers;
 use timonel_kubelet as kubelet;
@@ -20,7 +21,7 @@ use timonel_scheduler as scheduler;
 use timonel_store::{CommitClock, MemoryStore, Range, Store as _, Unacknowledged};
 use tokio_util::sync::CancellationToken;
 
-use super::link::{Faults, Link};
+use super::link::{Faults, Link, Notes, Way};
 
 /// Everything that can crash by itself, besides the API server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +62,16 @@ impl Component {
     }
 }
 
+impl Component {
+    /// Its way to a server. The controllers' accounts are the server's bootstrap policy's to know.
+    fn way(self, server: &ApiServer) -> Way {
+        let (accounts, agent) = (server.clone(), self.agent());
+        Way::with_accounts(server.client(self.user(), agent), move |account| {
+            accounts.client(UserInfo::service_account(NAMESPACE, account), agent)
+        })
+    }
+}
+
 struct Running {
     link: Link,
     stop: CancellationToken,
@@ -80,7 +91,7 @@ pub struct World {
     faults: BTreeMap<Component, Faults>,
     runtimes: BTreeMap<u8, SimulatedRuntime>,
     user: Link,
-    unanswered: Arc<AtomicUsize>,
+    notes: Arc<Notes>,
     told: Vec<String>,
 }
 
@@ -126,7 +137,7 @@ impl World {
             faults: BTreeMap::new(),
             runtimes,
             user,
-            unanswered: Arc::default(),
+            notes: Arc::default(),
             told: Vec::new(),
         };
         world.start_server().await;
@@ -188,13 +199,10 @@ impl World {
         let server = ApiServer::start(Config::default(), deps)
             .await
             .expect("a server starts over any store");
-        self.user.connect(Some(
-            server.client(UserInfo::new("kubernetes-admin", &["system:masters"]), "simulation"),
-        ));
+        let user = UserInfo::new("kubernetes-admin", &["system:masters"]);
+        self.user.connect(Some(Way::of(server.client(user, "simulation"))));
         for (component, running) in &self.running {
-            running
-                .link
-                .connect(Some(server.client(component.user(), component.agent())));
+            running.link.connect(Some(component.way(&server)));
         }
         self.server = Some(server);
     }
@@ -254,11 +262,9 @@ impl World {
             return;
         }
         let link = Link::new(
-            self.server
-                .as_ref()
-                .map(|server| server.client(component.user(), component.agent())),
+            self.server.as_ref().map(|server| component.way(server)),
             Self::fork(&self.rng),
-            Arc::clone(&self.unanswered),
+            Arc::clone(&self.notes),
         );
         link.set_faults(self.faults.get(&component).copied().unwrap_or_default());
         let (stop, client) = (CancellationToken::new(), link.client());
@@ -269,7 +275,14 @@ impl World {
                 tokio::spawn(async move { drop(scheduler::run(scheduler::Config::default(), deps, token).await) });
             }
             Component::Controllers => {
-                let deps = controllers::Deps { client, clock, rng };
+                let link = link.clone();
+                let accounts = Arc::new(move |account: &str| link.client_of(account));
+                let deps = controllers::Deps {
+                    client,
+                    accounts,
+                    clock,
+                    rng,
+                };
                 let config = controllers::Config {
                     timings: controllers::Timings::lab(),
                     cluster_cidr: "10.244.0.0/16".parse().ok(),
@@ -385,6 +398,12 @@ impl World {
 
     /// How many pods were made and ReplicaSets written without the writer being told so.
     pub fn unanswered(&self) -> usize {
-        self.unanswered.load(Ordering::Relaxed)
+        self.notes.unanswered.load(Ordering::Relaxed)
+    }
+
+    /// What authorization refused to any component, in the server's words.
+    pub fn refused(&self) -> Vec<String> {
+        let refused = self.notes.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.iter().cloned().collect()
     }
 }

@@ -6,5 +6,6 @@
 mod cron;
 mod jobs;
 mod planted;
+mod roles;
 mod seeds;
 mod workloads;
