@@ -31,6 +31,15 @@ impl UserInfo {
         }
     }
 
+    /// A service account, in the groups that all of them and those of its namespace are in.
+    pub fn service_account(namespace: &str, name: &str) -> Self {
+        let own = format!("system:serviceaccounts:{namespace}");
+        Self::new(
+            &format!("system:serviceaccount:{namespace}:{name}"),
+            &["system:serviceaccounts", &own],
+        )
+    }
+
     /// The user of requests that carry no credentials.
     pub fn anonymous() -> Self {
         Self {

@@ -309,9 +309,10 @@ async fn nobody_grants_more_than_they_hold() {
 #[tokio::test]
 async fn components_act_under_their_own_names() {
     let world = World::new().await;
-    let controllers = world
-        .server
-        .client(UserInfo::new("system:kube-controller-manager", &[]), "tests");
+    let controllers = world.server.client(
+        UserInfo::service_account("kube-system", "service-account-controller"),
+        "tests",
+    );
     let scheduler = world
         .server
         .client(UserInfo::new("system:kube-scheduler", &[]), "tests");

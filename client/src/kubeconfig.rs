@@ -13,7 +13,7 @@ use http::header::{HeaderValue, USER_AGENT};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use kube::client::ConfigExt as _;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 
 use crate::reload::Reloading;
@@ -94,9 +94,16 @@ pub async fn load(path: impl AsRef<Path>, agent: &str) -> Result<kube::Client, K
     Reloading::start(path.as_ref().to_path_buf(), agent).await
 }
 
-/// Connects as the file says now, and returns its namespace too.
-pub(crate) async fn load_once(path: &Path, agent: &str) -> Result<(kube::Client, String), KubeconfigError> {
+/// Connects as the file says now, with its credentials or without, and returns its namespace too.
+pub(crate) async fn load_once(
+    path: &Path,
+    agent: &str,
+    proves: bool,
+) -> Result<(kube::Client, String), KubeconfigError> {
     let mut config = load_config(path).await?;
+    if !proves {
+        config.auth_info = AuthInfo::default();
+    }
     let agent = format!(
         "{agent}/{} ({}/{})",
         env!("CARGO_PKG_VERSION"),

@@ -10,6 +10,7 @@
 //!        +--- caught up? -----+          leader: who of several runs it
 //! ```
 
+pub mod accounts;
 pub mod backoff;
 pub mod events;
 pub mod informer;

@@ -28,17 +28,29 @@ struct State {
 pub(crate) struct Reloading {
     path: Arc<PathBuf>,
     agent: Arc<str>,
+    /// Whether requests prove who sends them, as the file says.
+    proves: bool,
     state: Arc<Mutex<State>>,
 }
 
 impl Reloading {
     /// Connects as the file says now.
     pub(crate) async fn start(path: PathBuf, agent: &str) -> Result<kube::Client, KubeconfigError> {
+        Self::begin(path, agent, true).await
+    }
+
+    /// Connects to the server that the file names, without its credentials.
+    pub(crate) async fn start_anonymous(path: PathBuf, agent: &str) -> Result<kube::Client, KubeconfigError> {
+        Self::begin(path, agent, false).await
+    }
+
+    async fn begin(path: PathBuf, agent: &str, proves: bool) -> Result<kube::Client, KubeconfigError> {
         let text = tokio::fs::read(&path).await.unwrap_or_default();
-        let (client, namespace) = kubeconfig::load_once(&path, agent).await?;
+        let (client, namespace) = kubeconfig::load_once(&path, agent, proves).await?;
         let reloading = Self {
             path: Arc::new(path),
             agent: agent.into(),
+            proves,
             state: Arc::new(Mutex::new(State {
                 client,
                 text,
@@ -64,7 +76,7 @@ impl Reloading {
         if text == state.text {
             return;
         }
-        match kubeconfig::load_once(&self.path, &self.agent).await {
+        match kubeconfig::load_once(&self.path, &self.agent, self.proves).await {
             Ok((client, _)) => {
                 tracing::info!(path = %self.path.display(), "the kubeconfig was read again");
                 (state.client, state.text) = (client, text);

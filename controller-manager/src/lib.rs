@@ -9,6 +9,7 @@
 //! One folder per controller: `observe.rs` (a snapshot), `plan.rs` (the decision, pure), `apply.rs` (the writes).
 //! Adding a controller is a folder and a line in [`controllers`]; `docs/howto/add-a-controller.md` shows how.
 
+mod accounts;
 mod attach_detach;
 mod backends;
 mod bootstrap_signer;
@@ -56,6 +57,7 @@ mod volume_provisioner;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use timonel_client::accounts::Accounts;
 use timonel_client::leader::{self, LeaderConfig};
 use timonel_client::{Clock, Rng};
 use tokio::task::JoinSet;
@@ -172,8 +174,10 @@ impl SigningCa {
 /// What the controllers need from outside.
 #[derive(Clone)]
 pub struct Deps {
-    /// Acts as `system:kube-controller-manager`.
+    /// Acts as `system:kube-controller-manager`: fills the shared caches and holds the lease.
     pub client: kube::Client,
+    /// Gives each controller the identity under which it reads and writes on its own.
+    pub accounts: Arc<dyn Accounts>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Randomness, for jitter.
@@ -219,7 +223,11 @@ async fn run_all(config: Config, deps: Deps, shutdown: CancellationToken) -> Res
     let context = Context::new(Arc::new(config), &deps, shutdown.clone());
     let mut running = JoinSet::new();
     for (name, start) in CONTROLLERS {
-        let controller = start(context.clone());
+        let mut context = context.clone();
+        if let Some(account) = accounts::of(name) {
+            context.client = deps.accounts.client(account);
+        }
+        let controller = start(context);
         running.spawn(async move {
             controller.await;
             *name

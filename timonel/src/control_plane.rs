@@ -11,6 +11,7 @@ use kube::Api;
 use kube::api::PostParams;
 use timonel_apiserver::identity::UserInfo;
 use timonel_apiserver::{ApiServer, Config, Deps};
+use timonel_client::accounts::{self, Accounts, TokenAccounts};
 use timonel_client::{Clock, OsRng, Rng, SystemClock};
 use timonel_scheduler::Desk;
 use timonel_scheduler::config::Election;
@@ -180,6 +181,7 @@ pub(crate) async fn server(args: ServerArgs, shutdown: CancellationToken) -> any
                 UserInfo::new("system:kube-controller-manager", &[]),
                 "kube-controller-manager",
             ),
+            accounts: accounts(&api),
             clock: clock(),
             rng: rng(),
         },
@@ -252,6 +254,15 @@ async fn dns_service(client: kube::Client, address: Ipv4Addr, shutdown: Cancella
     }
 }
 
+/// Lets each controller in this process act as its own service account.
+fn accounts(api: &ApiServer) -> Arc<dyn Accounts> {
+    let api = api.clone();
+    Arc::new(move |account: &str| {
+        let user = UserInfo::service_account(accounts::NAMESPACE, account);
+        api.client(user, "kube-controller-manager")
+    })
+}
+
 fn leader(namespace: &str, name: &str, wanted: bool) -> anyhow::Result<Option<timonel_client::leader::LeaderConfig>> {
     if !wanted {
         return Ok(None);
@@ -321,8 +332,16 @@ pub(crate) async fn controller_manager(args: ControllerManagerArgs, shutdown: Ca
         leader: leader("kube-system", "kube-controller-manager", args.common.leader_elect)?,
         ..Default::default()
     };
+    let client = client(&args.common, "kube-controller-manager").await?;
+    let accounts = TokenAccounts::load(
+        &args.common.kubeconfig,
+        "kube-controller-manager",
+        client.clone(),
+        clock(),
+    );
     let deps = timonel_controller_manager::Deps {
-        client: client(&args.common, "kube-controller-manager").await?,
+        client,
+        accounts: Arc::new(accounts.await.context("--kubeconfig")?),
         clock: clock(),
         rng: rng(),
     };

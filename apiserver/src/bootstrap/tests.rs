@@ -87,6 +87,8 @@ fn each_identity_may_do_its_work_and_no_more() {
     let authorizer = authorizer();
     let scheduler = UserInfo::new("system:kube-scheduler", &[]);
     let controllers = UserInfo::new("system:kube-controller-manager", &[]);
+    let deployments = UserInfo::service_account("kube-system", "deployment-controller");
+    let collector = UserInfo::service_account("kube-system", "generic-garbage-collector");
     let proxy = UserInfo::new("system:kube-proxy", &[]);
     let joining = UserInfo::new("system:bootstrap:abcdef", &["system:bootstrappers"]);
     let node = UserInfo::new("system:node:n1", &["system:nodes"]);
@@ -103,14 +105,34 @@ fn each_identity_may_do_its_work_and_no_more() {
         (true, on(&scheduler, "watch", "", "nodes")),
         (false, on(&scheduler, "create", "", "pods").within("demo")),
         (false, on(&scheduler, "get", "", "secrets").within("demo")),
-        (true, on(&controllers, "create", "apps", "replicasets").within("demo")),
-        (true, on(&controllers, "delete", "example.com", "things").within("demo")),
+        // The manager itself only looks, and makes its controllers' accounts; each of them has a role of its own.
+        (true, on(&controllers, "watch", "example.com", "things")),
         (
             true,
-            on(&controllers, "update", "apps", "deployments")
+            on(&controllers, "create", "", "serviceaccounts").within("kube-system"),
+        ),
+        (
+            true,
+            on(&controllers, "create", "", "serviceaccounts")
+                .with_subresource("token")
+                .within("kube-system"),
+        ),
+        (false, on(&controllers, "create", "apps", "replicasets").within("demo")),
+        (
+            false,
+            on(&controllers, "delete", "example.com", "things").within("demo"),
+        ),
+        (true, on(&deployments, "create", "apps", "replicasets").within("demo")),
+        (
+            true,
+            on(&deployments, "update", "apps", "deployments")
                 .with_subresource("status")
                 .within("demo"),
         ),
+        (false, on(&deployments, "create", "", "pods").within("demo")),
+        (false, on(&deployments, "get", "", "secrets").within("demo")),
+        (true, on(&collector, "delete", "example.com", "things").within("demo")),
+        (false, on(&collector, "create", "example.com", "things").within("demo")),
         (
             false,
             on(

@@ -119,6 +119,7 @@ async fn storm(world: &mut World) -> Result<(), Violation> {
     world.heal().await;
     rest(world, REST).await?;
     invariants::acknowledged_writes_are_there(world, &acknowledged).await?;
+    invariants::roles_suffice(world)?;
     invariants::always(world).await
 }
 

@@ -1,6 +1,6 @@
 //! The faulty way between a component and the API server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -43,6 +43,8 @@ struct Noted {
     unanswered: usize,
     /// The store's key to who asked for its object's deletion first, and last: the kubelet has the last word on every pod.
     deleters: BTreeMap<String, [&'static str; 2]>,
+    /// What the server's authorization refused.
+    refused: BTreeSet<String>,
 }
 
 impl Log {
@@ -53,6 +55,11 @@ impl Log {
     /// How many pods were made and ReplicaSets written without the writer being told so.
     pub fn unanswered(&self) -> usize {
         self.with(|noted| noted.unanswered)
+    }
+
+    /// What the server's authorization refused, in its words.
+    pub fn refused(&self) -> Vec<String> {
+        self.with(|noted| noted.refused.iter().cloned().collect())
     }
 
     /// The component that asked for the deletion of what is under a key: first, or last where it is gone.
@@ -76,15 +83,52 @@ impl std::error::Error for LinkError {}
 /// What comes back over a link.
 pub type Answer = UnsyncBoxBody<Bytes, LinkError>;
 
+/// Where a link leads to: as whom its component asks, and as whom its accounts ask.
+#[derive(Clone)]
+pub struct Way {
+    own: kube::Client,
+    account: Arc<dyn Fn(&str) -> kube::Client + Send + Sync>,
+}
+
+impl Way {
+    /// A way for one identity.
+    pub fn of(own: kube::Client) -> Self {
+        let same = own.clone();
+        Self::with_accounts(own, move |_| same.clone())
+    }
+
+    /// A way for a component whose parts ask under identities of their own.
+    pub fn with_accounts(own: kube::Client, account: impl Fn(&str) -> kube::Client + Send + Sync + 'static) -> Self {
+        let account = Arc::new(account);
+        Self { own, account }
+    }
+}
+
 struct State {
     /// `None` while nobody listens on the other side.
-    server: Option<kube::Client>,
+    server: Option<Way>,
+    /// The clients of accounts that were needed so far.
+    accounts: BTreeMap<String, kube::Client>,
     faults: Faults,
     /// A severed link carries nothing ever again: its component has crashed.
     severed: bool,
     /// A cut link carries nothing for now.
     cut: bool,
     tap: Option<Arc<Tap>>,
+}
+
+impl State {
+    fn reach(&mut self, account: Option<&str>) -> Option<kube::Client> {
+        let way = self.server.as_ref().filter(|_| !self.cut)?;
+        let Some(account) = account else {
+            return Some(way.own.clone());
+        };
+        let client = self
+            .accounts
+            .entry(account.to_owned())
+            .or_insert_with(|| (way.account)(account));
+        Some(client.clone())
+    }
 }
 
 /// One component's way to the server. Clones share their state.
@@ -94,13 +138,16 @@ pub struct Link {
     rng: Arc<dyn Rng>,
     agent: &'static str,
     log: Arc<Log>,
+    /// As whom requests go out; the component itself without.
+    account: Option<String>,
 }
 
 impl Link {
     /// Makes a link without faults from `agent` to a server.
-    pub fn new(server: Option<kube::Client>, rng: Arc<dyn Rng>, agent: &'static str, log: Arc<Log>) -> Self {
+    pub fn new(server: Option<Way>, rng: Arc<dyn Rng>, agent: &'static str, log: Arc<Log>) -> Self {
         let state = State {
             server,
+            accounts: BTreeMap::new(),
             faults: Faults::default(),
             severed: false,
             cut: false,
@@ -111,6 +158,7 @@ impl Link {
             rng,
             agent,
             log,
+            account: None,
         }
     }
 
@@ -132,9 +180,24 @@ impl Link {
         kube::Client::new(self.clone(), "default")
     }
 
+    /// The client that a part of the component gets, which asks as one of its accounts, over the same link.
+    pub fn client_of(&self, account: &str) -> kube::Client {
+        let account = Some(account.to_owned());
+        kube::Client::new(
+            Self {
+                account,
+                ..self.clone()
+            },
+            "default",
+        )
+    }
+
     /// Sets who listens on the other side.
-    pub fn connect(&self, server: Option<kube::Client>) {
-        self.with(|state| state.server = server);
+    pub fn connect(&self, server: Option<Way>) {
+        self.with(|state| {
+            state.accounts.clear();
+            state.server = server;
+        });
     }
 
     /// Changes how the link misbehaves.
@@ -195,6 +258,10 @@ impl Link {
         }
         let answer = answer.map_err(|_| LinkError("simulated: the server went away"));
         let answer = match answer {
+            Ok(answer) if answer.status() == http::StatusCode::FORBIDDEN => Ok(self.note(answer).await?),
+            answer => answer,
+        };
+        let answer = match answer {
             Ok(answer) if is_watch && answer.status().is_success() => {
                 let stream = tap.filter(|_| !metadata_only).map(|tap| (tap, path));
                 return Ok(answer.map(|body| self.watch(body, stream)));
@@ -221,6 +288,20 @@ impl Link {
         }))
     }
 
+    /// Notes what authorization refused; admission, which says no too, speaks otherwise.
+    async fn note(&self, answer: Response<Body>) -> Result<Response<Body>, LinkError> {
+        let (parts, body) = answer.into_parts();
+        let body = body.collect().await;
+        let body = body
+            .map_err(|_| LinkError("simulated: the answer broke off"))?
+            .to_bytes();
+        let text = String::from_utf8_lossy(&body);
+        if text.contains("is forbidden: User ") {
+            self.log.with(|noted| noted.refused.insert(text.into_owned()));
+        }
+        Ok(Response::from_parts(parts, Body::from(body.to_vec())))
+    }
+
     async fn bring_back<T>(&self, answer: T, faults: Faults) -> Result<T, LinkError> {
         self.pause(faults.delay).await;
         self.reachable().await?;
@@ -235,7 +316,7 @@ impl Link {
         if self.with(|state| state.severed) {
             std::future::pending::<()>().await;
         }
-        self.with(|state| if state.cut { None } else { state.server.clone() })
+        self.with(|state| state.reach(self.account.as_deref()))
             .ok_or(LinkError("simulated: connection refused"))
     }
 

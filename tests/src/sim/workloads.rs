@@ -182,7 +182,7 @@ pub async fn rest(world: &World, stateful: bool, daemon: bool, within: Duration)
             state = daemon_set_at_rest(world).await;
         }
         match state {
-            Ok(()) => return Ok(()),
+            Ok(()) => return invariants::roles_suffice(world),
             Err(violation) if tokio::time::Instant::now() > deadline => {
                 return Err(format!("not at rest after {within:?}: {violation}"));
             }

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use timonel_api::Revision;
 use timonel_apiserver::identity::UserInfo;
 use timonel_apiserver::{ApiServer, Config, Deps};
+use timonel_client::accounts::NAMESPACE;
 use timonel_client::{Clock, Rng, SeededRng, TokioClock};
 use timonel_controller_manager as controllers;
 use timonel_kubelet as kubelet;
@@ -19,7 +20,7 @@ use timonel_scheduler as scheduler;
 use timonel_store::{CommitClock, MemoryStore, Range, Store as _, Unacknowledged};
 use tokio_util::sync::CancellationToken;
 
-use super::link::{Faults, Link, Log};
+use super::link::{Faults, Link, Log, Way};
 use super::stats::Kubelets;
 use super::tap::Tap;
 
@@ -59,6 +60,16 @@ impl Component {
             Self::Controllers => UserInfo::new("system:kube-controller-manager", &[]),
             Self::Kubelet(number) => UserInfo::new(&format!("system:node:node-{number}"), &["system:nodes"]),
         }
+    }
+}
+
+impl Component {
+    /// Its way to a server. The controllers' accounts are the server's bootstrap policy's to know.
+    fn way(self, server: &ApiServer) -> Way {
+        let (accounts, agent) = (server.clone(), self.agent());
+        Way::with_accounts(server.client(self.user(), agent), move |account| {
+            accounts.client(UserInfo::service_account(NAMESPACE, account), agent)
+        })
     }
 }
 
@@ -199,13 +210,10 @@ impl World {
         let server = ApiServer::start(config, deps)
             .await
             .expect("a server starts over any store");
-        self.user.connect(Some(
-            server.client(UserInfo::new("kubernetes-admin", &["system:masters"]), "simulation"),
-        ));
+        let user = UserInfo::new("kubernetes-admin", &["system:masters"]);
+        self.user.connect(Some(Way::of(server.client(user, "simulation"))));
         for (component, running) in &self.running {
-            running
-                .link
-                .connect(Some(server.client(component.user(), component.agent())));
+            running.link.connect(Some(component.way(&server)));
         }
         self.server = Some(server);
     }
@@ -265,9 +273,7 @@ impl World {
             return;
         }
         let link = Link::new(
-            self.server
-                .as_ref()
-                .map(|server| server.client(component.user(), component.agent())),
+            self.server.as_ref().map(|server| component.way(server)),
             Self::fork(&self.rng),
             component.agent(),
             Arc::clone(&self.log),
@@ -282,7 +288,14 @@ impl World {
                 tokio::spawn(async move { drop(scheduler::run(scheduler::Config::default(), deps, token).await) });
             }
             Component::Controllers => {
-                let deps = controllers::Deps { client, clock, rng };
+                let link = link.clone();
+                let accounts = Arc::new(move |account: &str| link.client_of(account));
+                let deps = controllers::Deps {
+                    client,
+                    accounts,
+                    clock,
+                    rng,
+                };
                 let config = controllers::Config {
                     timings: controllers::Timings::lab(),
                     cluster_cidr: "10.244.0.0/16".parse().ok(),
@@ -448,5 +461,10 @@ impl World {
     /// How many pods were made and ReplicaSets written without the writer being told so.
     pub fn unanswered(&self) -> usize {
         self.log.unanswered()
+    }
+
+    /// What authorization refused to any component, in the server's words.
+    pub fn refused(&self) -> Vec<String> {
+        self.log.refused()
     }
 }

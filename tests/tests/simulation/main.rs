@@ -9,6 +9,7 @@ mod cron;
 mod jobs;
 mod perturbed;
 mod planted;
+mod roles;
 mod scenarios;
 mod seeds;
 mod storage;

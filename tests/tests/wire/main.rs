@@ -2,6 +2,7 @@
 
 mod admission;
 mod clients;
+mod controllers;
 mod durability;
 mod kubectl;
 mod objects;

@@ -151,6 +151,11 @@ impl Server {
         self.folder.path()
     }
 
+    /// What it logged, and who else writes into its log.
+    pub(crate) fn log(&self) -> String {
+        log(self.folder.path())
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it can be killed");

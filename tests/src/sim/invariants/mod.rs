@@ -150,6 +150,16 @@ pub async fn nodes_run_what_was_asked(world: &World) -> Result<(), Violation> {
     Ok(())
 }
 
+/// No controller asked for something that its own service account may not do.
+pub fn roles_suffice(world: &World) -> Result<(), Violation> {
+    let ours =
+        |text: &&String| text.contains("system:serviceaccount:kube-system:") || text.contains("controller-manager");
+    match world.refused().iter().find(ours) {
+        Some(refused) => Err(format!("a controller was refused: {refused}")),
+        None => Ok(()),
+    }
+}
+
 /// Every write that a user was told had happened is there.
 pub async fn acknowledged_writes_are_there(world: &World, acknowledged: &[String]) -> Result<(), Violation> {
     let maps: Api<ConfigMap> = Api::default_namespaced(world.user());
