@@ -121,6 +121,8 @@ pub(crate) enum Command {
     Patch(commands::patch::Patch),
     /// Tell where the scheduler would put pods, and why, without creating them
     Plan(commands::plan::Plan),
+    /// Tell why a pod is as it is: the scheduler's verdicts, what its containers wait for, who holds on to it
+    Why(commands::why::Why),
     /// Change one feature of objects
     #[command(subcommand)]
     Set(commands::patch::Set),

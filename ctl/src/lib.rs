@@ -22,6 +22,7 @@ mod output;
 mod remote;
 mod resolve;
 mod session;
+mod verdicts;
 
 use std::process::ExitCode;
 

@@ -66,6 +66,7 @@ impl Registry {
         let strategy = target.slot.strategy;
         fresh_metadata(&mut value, self, caller);
         if strategy.has_status()
+            && !strategy.comes_with_status()
             && let Some(object) = value.as_object_mut()
             && object.remove("status").is_some()
         {

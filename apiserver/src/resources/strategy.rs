@@ -86,12 +86,17 @@ pub trait Strategy: Send + Sync {
         true
     }
 
+    /// Whether a new object may bring a status along although that is a subresource: nodes alone may.
+    fn comes_with_status(&self) -> bool {
+        false
+    }
+
     /// Whether the registry keeps `metadata.generation` (1 at create, +1 whenever anything but metadata and status changes).
     fn has_generation(&self) -> bool {
         true
     }
 
-    /// Readies an object for creation. The registry clears `status` first where it is a subresource.
+    /// Readies an object for creation. The registry clears `status` first where it is a subresource, unless it may come along.
     fn prepare_create(&self, _object: &mut Value, _context: &Context<'_>) {}
 
     /// Readies an update through the main resource. The registry copies `status` from the old object first where it is a subresource.

@@ -28,6 +28,7 @@ pub(crate) mod taint;
 pub(crate) mod top;
 pub(crate) mod validate;
 pub(crate) mod wait;
+pub(crate) mod why;
 
 use crate::args::{Cli, Command};
 use crate::error::Failure;
@@ -72,6 +73,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Attach(attach) => attach.run(&session).await,
         Command::Patch(patch) => patch.run(&session).await,
         Command::Plan(plan) => plan.run(&session).await,
+        Command::Why(why) => why.run(&session).await,
         Command::Set(set) => set.run(&session).await,
         Command::Rollout(rollout) => rollout.run(&session).await,
         Command::Delete(delete) => delete.run(&session).await,

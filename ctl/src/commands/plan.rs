@@ -14,6 +14,7 @@ use crate::manifests::{self, Manifest};
 use crate::output::{self, Format};
 use crate::resolve;
 use crate::session::{Call, Session, encode};
+use crate::verdicts;
 
 /// As many pods as one question may be about.
 const MOST: u64 = 1000;
@@ -175,37 +176,18 @@ async fn dry_run(session: &Session, planned: &Planned) -> Result<Value, Failure>
 /// Tells of one pod: where it would go, or why nowhere, node by node.
 fn told(account: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let title = format!("pod {}/{}", text(&account["namespace"]), text(&account["name"]));
-    let mut lines = Vec::new();
-    match account["node"].as_str() {
-        Some(node) => lines.push(format!("{title}: {node}")),
-        None => lines.push(format!("{title}: {}", text(&account["message"]))),
+    let mut told = format!(
+        "pod {}/{}: {}\n",
+        text(&account["namespace"]),
+        text(&account["name"]),
+        verdicts::outcome(account)
+    );
+    for line in verdicts::lines(account) {
+        told.push_str("  ");
+        told.push_str(&line);
+        told.push('\n');
     }
-    if let Some(node) = account["nominatedNode"].as_str() {
-        let victims: Vec<String> = account["victims"].as_array().into_iter().flatten().map(text).collect();
-        lines.push(format!("  would preempt on {node}: {}", victims.join(", ")));
-    }
-    for node in account["nodes"].as_array().into_iter().flatten() {
-        let name = text(&node["node"]);
-        if let Some(plugin) = node["plugin"].as_str() {
-            let reasons: Vec<String> = node["reasons"].as_array().into_iter().flatten().map(text).collect();
-            let detail = node["detail"]
-                .as_str()
-                .map_or(String::new(), |detail| format!(" ({detail})"));
-            lines.push(format!("  {name}: {plugin}: {}{detail}", reasons.join(", ")));
-            continue;
-        }
-        let part = |part: &Value| format!("{} {}x{}", text(&part["plugin"]), part["score"], part["weight"]);
-        let parts: Vec<String> = node["parts"].as_array().into_iter().flatten().map(part).collect();
-        let made_of = if parts.is_empty() {
-            String::new()
-        } else {
-            format!(" = {}", parts.join(" + "))
-        };
-        lines.push(format!("  {name}: {}{made_of}", node["score"]));
-    }
-    lines.push(String::new());
-    lines.join("\n")
+    told
 }
 
 #[cfg(test)]

@@ -44,6 +44,25 @@ fn volumes_of(lab: &Lab) -> Result<BTreeSet<String>, String> {
     Ok(claims.iter().filter_map(volume).collect())
 }
 
+/// The node of a pod that runs.
+fn node(pod: &Value) -> String {
+    pod["spec"]["nodeName"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Waits until a pod has started so many times over the same files, on the same node.
+fn until_started(lab: &Lab, what: &str, times: usize, on: &str) {
+    let wanted = "notes-0\n".repeat(times);
+    lab.until(what, || {
+        let said = lab.exec("notes-0", &["cat", "/data/starts"])?;
+        let place = node(&lab.pod("notes-0")?);
+        if said == wanted && place == on {
+            Ok(())
+        } else {
+            Err(format!("on {place:?}: {said:?}"))
+        }
+    });
+}
+
 #[test]
 fn a_stateful_sets_pods_keep_their_files_and_the_files_go_with_the_set() {
     let lab = Lab::enter("notes");
@@ -51,18 +70,33 @@ fn a_stateful_sets_pods_keep_their_files_and_the_files_go_with_the_set() {
     lab.until_ready("app=notes", 2);
     let volumes = volumes_of(&lab).expect("claims");
     assert_eq!(volumes.len(), 2, "each has its own: {volumes:?}");
-    let node = |pod: &Value| pod["spec"]["nodeName"].as_str().map(str::to_owned);
-    let before = lab.pod("notes-0").expect("there");
+    let home = node(&lab.pod("notes-0").expect("there"));
+
     lab.kubectl.run(&["delete", "pod", "notes-0"]);
-    lab.until("it started twice over the same files, on the same node", || {
-        let again = lab.pod("notes-0")?;
-        let said = lab.exec("notes-0", &["cat", "/data/starts"])?;
-        if said == "notes-0\nnotes-0\n" && node(&again) == node(&before) {
-            Ok(())
-        } else {
-            Err(said)
-        }
-    });
+    until_started(&lab, "it started twice after a deletion", 2, &home);
+
+    lab.kubectl
+        .run(&["set", "image", "statefulset/notes", "main=timonel.dev/demo:2.0"]);
+    until_started(&lab, "it started a third time with another image", 3, &home);
+    lab.kubectl
+        .run(&["rollout", "status", "statefulset/notes", "--timeout=60s"]);
+
+    lab.node(&["kill", &home]);
+    lab.until(
+        "the pod of the lost node is given up and not replaced elsewhere",
+        || {
+            let pod = lab.pod("notes-0")?;
+            match pod["metadata"]["deletionTimestamp"].as_str() {
+                Some(_) => Ok(()),
+                None => Err(format!("{:#}", pod["status"]["conditions"])),
+            }
+        },
+    );
+    assert_eq!(node(&lab.pod("notes-0").expect("there")), home);
+    lab.node(&["start", &home]);
+    until_started(&lab, "it started a fourth time when the node was back", 4, &home);
+    assert_eq!(volumes_of(&lab).expect("claims"), volumes, "the claims are the same");
+
     lab.kubectl.run(&["delete", "statefulset", "notes"]);
     lab.until(
         "the volumes are gone, which is told only after their folders are",

@@ -6,6 +6,7 @@ mod controllers;
 mod durability;
 mod kubectl;
 mod objects;
+mod scheduler;
 mod security;
 mod server;
 mod surface;

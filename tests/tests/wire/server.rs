@@ -8,6 +8,8 @@ use timonel_tests::{Tool, eventually, kubectl, timonctl, timonel};
 
 pub(crate) struct Server {
     folder: tempfile::TempDir,
+    /// `apiserver`, or `server` with scheduler and controllers.
+    verb: &'static str,
     engine: &'static str,
     port: u16,
     flags: Vec<String>,
@@ -21,11 +23,11 @@ fn free_port() -> u16 {
     listener.local_addr().expect("bound").port()
 }
 
-fn spawn(folder: &Path, engine: &str, port: u16, flags: &[String]) -> Child {
+fn spawn(folder: &Path, verb: &str, engine: &str, port: u16, flags: &[String]) -> Child {
     let dir = folder.display().to_string();
     let port = port.to_string();
     let args = [
-        "apiserver",
+        verb,
         "--data-dir",
         &dir,
         "--bind-address",
@@ -58,12 +60,21 @@ impl Server {
         Self::prepared(engine, |_| Vec::new())
     }
 
+    /// With scheduler and controllers.
+    pub(crate) fn whole() -> Self {
+        Self::spawned("server", "redb", |_| Vec::new())
+    }
+
     /// `prepare` puts files into the folder and says which flags the server gets.
     pub(crate) fn prepared(engine: &'static str, prepare: impl FnOnce(&Path) -> Vec<String>) -> Self {
+        Self::spawned("apiserver", engine, prepare)
+    }
+
+    fn spawned(verb: &'static str, engine: &'static str, prepare: impl FnOnce(&Path) -> Vec<String>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let port = free_port();
         let flags = prepare(folder.path());
-        let child = spawn(folder.path(), engine, port, &flags);
+        let child = spawn(folder.path(), verb, engine, port, &flags);
         let kubeconfig = folder.path().join("admin.kubeconfig");
         let wait = || {
             if kubeconfig.exists() {
@@ -82,6 +93,7 @@ impl Server {
             kubectl: kubectl(&kubeconfig),
             timonctl: timonctl(&kubeconfig),
             folder,
+            verb,
             engine,
             port,
             flags,
@@ -163,7 +175,7 @@ impl Server {
     }
 
     pub(crate) fn restart(&mut self) {
-        self.child = spawn(self.folder.path(), self.engine, self.port, &self.flags);
+        self.child = spawn(self.folder.path(), self.verb, self.engine, self.port, &self.flags);
         self.until_ready();
     }
 }

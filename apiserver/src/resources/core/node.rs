@@ -14,6 +14,10 @@ use super::super::warnings::cidr;
 pub(crate) struct Nodes;
 
 impl Strategy for Nodes {
+    fn comes_with_status(&self) -> bool {
+        true
+    }
+
     fn has_generation(&self) -> bool {
         false
     }
