@@ -80,8 +80,8 @@ lint: ## Checks the formatting and the lints.
 
 # Unit tests are built without optimisation, which is quick to build; what drives a whole system is built as what it drives is.
 .PHONY: test
-test: test-deps lint build images ## Formatting, lints, all tests, and the lab's.
-	@cargo nextest run $(SYSTEM)
+test: test-deps lint build images ## Formatting, lints, all tests, 2000 seeds of the simulation, and the lab's.
+	@SIM_SEEDS=$(or $(SEEDS),2000) cargo nextest run $(SYSTEM)
 	@cargo nextest run --workspace --exclude timonel-tests
 	@cargo test --workspace --doc --quiet
 	@$(MAKE) --no-print-directory test-lab
@@ -101,10 +101,9 @@ fuzz: ## Tries the decoders, patches, selectors and quantities with FUZZ_CASES r
 	@PROPTEST_CASES=$(or $(FUZZ_CASES),20000) cargo nextest run --release -p timonel-api --test fuzz
 
 .PHONY: torture
-torture: fuzz ## Cuts the power of the store's disk, wants hostile input refused within a second, lives through 2000 seeds; also fuzz.
+torture: fuzz ## Cuts the power of the store's disk, wants hostile input refused within a second; also fuzz.
 	@cargo test --release -p timonel-store --features power-cut --test torture --test powercut -- --nocapture
 	@HOSTILE_STRICT=1 cargo nextest run $(SYSTEM) -E 'binary(hostile)'
-	@SIM_SEEDS=$(or $(SEEDS),2000) cargo nextest run $(SYSTEM) -E 'binary(simulation)'
 
 .PHONY: perturb
 perturb: ## Crashes each component at every write, hides and delays every event, in every scenario of the simulation.

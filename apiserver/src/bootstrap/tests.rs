@@ -89,6 +89,7 @@ fn each_identity_may_do_its_work_and_no_more() {
     let controllers = UserInfo::new("system:kube-controller-manager", &[]);
     let deployments = UserInfo::service_account("kube-system", "deployment-controller");
     let collector = UserInfo::service_account("kube-system", "generic-garbage-collector");
+    let certificates = UserInfo::service_account("kube-system", "certificate-controller");
     let proxy = UserInfo::new("system:kube-proxy", &[]);
     let joining = UserInfo::new("system:bootstrap:abcdef", &["system:bootstrappers"]);
     let node = UserInfo::new("system:node:n1", &["system:nodes"]);
@@ -131,6 +132,11 @@ fn each_identity_may_do_its_work_and_no_more() {
         ),
         (false, on(&deployments, "create", "", "pods").within("demo")),
         (false, on(&deployments, "get", "", "secrets").within("demo")),
+        // Without this no node serves logs, exec and metrics.
+        (
+            true,
+            on(&certificates, "approve", "certificates.k8s.io", "signers").named("kubernetes.io/kubelet-serving"),
+        ),
         (true, on(&collector, "delete", "example.com", "things").within("demo")),
         (false, on(&collector, "create", "example.com", "things").within("demo")),
         (

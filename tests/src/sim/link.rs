@@ -296,7 +296,8 @@ impl Link {
             .map_err(|_| LinkError("simulated: the answer broke off"))?
             .to_bytes();
         let text = String::from_utf8_lossy(&body);
-        if text.contains("is forbidden: User ") {
+        let refused = ["is forbidden: User ", "is forbidden: user not permitted to "];
+        if refused.iter().any(|words| text.contains(words)) {
             self.log.with(|noted| noted.refused.insert(text.into_owned()));
         }
         Ok(Response::from_parts(parts, Body::from(body.to_vec())))

@@ -6,7 +6,7 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-/// Lives the seeds of one eighth of the range.
+/// Lives the seeds of one sixteenth of the range.
 fn live_through(part: u64) {
     if let Some(seed) = number("SIM_SEED") {
         if part == 0 {
@@ -22,7 +22,7 @@ fn live_through(part: u64) {
     }
     let (from, seeds) = (number("SIM_FROM").unwrap_or(0), number("SIM_SEEDS").unwrap_or(200));
     let failed: Vec<String> = (from..from + seeds)
-        .filter(|seed| seed % 8 == part)
+        .filter(|seed| seed % 16 == part)
         .filter_map(|seed| simulate(seed, chaos::live(seed)).1.err())
         .collect();
     assert!(
@@ -43,14 +43,22 @@ macro_rules! parts {
 }
 
 parts! {
-    a_healed_cluster_comes_to_rest_1_of_8 0
-    a_healed_cluster_comes_to_rest_2_of_8 1
-    a_healed_cluster_comes_to_rest_3_of_8 2
-    a_healed_cluster_comes_to_rest_4_of_8 3
-    a_healed_cluster_comes_to_rest_5_of_8 4
-    a_healed_cluster_comes_to_rest_6_of_8 5
-    a_healed_cluster_comes_to_rest_7_of_8 6
-    a_healed_cluster_comes_to_rest_8_of_8 7
+    a_healed_cluster_comes_to_rest_1_of_16 0
+    a_healed_cluster_comes_to_rest_2_of_16 1
+    a_healed_cluster_comes_to_rest_3_of_16 2
+    a_healed_cluster_comes_to_rest_4_of_16 3
+    a_healed_cluster_comes_to_rest_5_of_16 4
+    a_healed_cluster_comes_to_rest_6_of_16 5
+    a_healed_cluster_comes_to_rest_7_of_16 6
+    a_healed_cluster_comes_to_rest_8_of_16 7
+    a_healed_cluster_comes_to_rest_9_of_16 8
+    a_healed_cluster_comes_to_rest_10_of_16 9
+    a_healed_cluster_comes_to_rest_11_of_16 10
+    a_healed_cluster_comes_to_rest_12_of_16 11
+    a_healed_cluster_comes_to_rest_13_of_16 12
+    a_healed_cluster_comes_to_rest_14_of_16 13
+    a_healed_cluster_comes_to_rest_15_of_16 14
+    a_healed_cluster_comes_to_rest_16_of_16 15
 }
 
 /// Where two histories part, with what surrounds the place.
