@@ -17,6 +17,11 @@ impl Path {
         Self(String::new())
     }
 
+    /// The path to nothing in particular, where a rule speaks of the whole object; upstream writes it as `[]`.
+    pub fn whole() -> Self {
+        Self("[]".to_owned())
+    }
+
     /// Appends a field name.
     #[must_use]
     pub fn child(&self, name: &str) -> Self {

@@ -533,3 +533,90 @@ async fn a_watcher_that_does_not_read_is_ended_and_nobody_else_suffers() {
     }
     assert!(told < 2201, "{told}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_limit_ranges_fill_in_counts_in_the_class_of_service() {
+    let (_server, client) = server().await;
+    let core = "/api/v1/namespaces/default";
+    call(
+        &client,
+        "POST",
+        &format!("{core}/serviceaccounts"),
+        json!({"metadata": {"name": "default"}}),
+    )
+    .await
+    .unwrap();
+    let bad = json!({"metadata": {"name": "bad"}, "spec": {"limits": [{"type": "Container", "min": {"cpu": "2"}, "max": {"cpu": "1"}}]}});
+    let refused = call(&client, "POST", &format!("{core}/limitranges"), bad)
+        .await
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("min value 2 is greater than max value 1"),
+        "{refused}"
+    );
+    let limits = json!({"metadata": {"name": "l"}, "spec": {"limits": [{"type": "Container", "default": {"cpu": "1", "memory": "1Gi"}}]}});
+    call(&client, "POST", &format!("{core}/limitranges"), limits)
+        .await
+        .unwrap();
+    let pod = json!({"metadata": {"name": "p", "labels": {"app": "a"}, "finalizers": []}, "spec": {
+        "containers": [{"name": "c", "image": "i", "env": []}],
+        "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {}, "matchLabelKeys": ["app"]}]}});
+    let made = call(&client, "POST", &format!("{core}/pods"), pod).await.unwrap();
+    assert_eq!(made["status"]["qosClass"], "Guaranteed");
+    let spread = &made["spec"]["topologySpreadConstraints"][0]["labelSelector"]["matchExpressions"];
+    assert_eq!(spread, &json!([{"key": "app", "operator": "In", "values": ["a"]}]));
+    // What Go would not write is not there.
+    assert_eq!(made["metadata"].get("finalizers"), None);
+    assert_eq!(made["spec"]["containers"][0].get("env"), None);
+
+    let pods: Api<Pod> = Api::default_namespaced(client);
+    let patch = |sub: &'static str, patch: serde_json::Value| {
+        let pods = pods.clone();
+        async move {
+            let params = PatchParams::default();
+            pods.patch_subresource(sub, "p", &params, &Patch::Strategic(patch))
+                .await
+        }
+    };
+    let resized = patch(
+        "resize",
+        json!({"spec": {"containers": [{"name": "c", "resources": {"limits": {"cpu": "2"}, "requests": {"cpu": "2"}}}]}}),
+    );
+    let cpu = |pod: Pod| {
+        pod.spec.unwrap().containers[0]
+            .resources
+            .clone()
+            .unwrap()
+            .requests
+            .unwrap()["cpu"]
+            .0
+            .clone()
+    };
+    assert_eq!(cpu(resized.await.unwrap()), "2");
+    let burst = patch(
+        "resize",
+        json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]}}),
+    );
+    let refused = burst.await.unwrap_err().to_string();
+    assert!(
+        refused.contains("Pod QOS Class may not change as a result of resizing"),
+        "{refused}"
+    );
+    let debugger =
+        json!({"spec": {"ephemeralContainers": [{"name": "d", "image": "i", "ports": [{"containerPort": 1}]}]}});
+    let refused = patch("ephemeralcontainers", debugger).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("spec.ephemeralContainers[0].ports: Forbidden: cannot be set for an Ephemeral Container"),
+        "{refused}"
+    );
+    let debugger = json!({"spec": {"ephemeralContainers": [{"name": "d", "image": "i"}]}});
+    assert!(patch("ephemeralcontainers", debugger).await.is_ok());
+    let refused = patch("status", json!({"status": {"qosClass": "BestEffort"}}))
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("status.qosClass: Invalid value: \"BestEffort\": field is immutable"),
+        "{refused}"
+    );
+}

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::facts::{Scalar, Schema, Type};
 
-/// Drops unknown fields and nulls; nulls inside lists and maps become the type's zero value. Numbers given for quantities
+/// Drops unknown fields, nulls, and lists and maps that are empty and need not be there; nulls inside lists and maps become the type's zero value. Numbers given for quantities
 /// become strings, empty times vanish. Run [`super::types`] first: what has a wrong type is left as it is.
 ///
 /// Quantities keep the client's spelling; [`prune_with`] takes a function that makes them canonical.
@@ -27,8 +27,31 @@ fn prune_struct(schema: &Schema, map: &mut Map<String, Value>, canonical: &dyn F
             return matches!(field.ty, Type::Any);
         }
         prune_value(&field.ty, value, canonical);
-        !(matches!(field.ty, Type::Scalar(Scalar::Time | Scalar::MicroTime)) && value.as_str() == Some(""))
+        match &field.ty {
+            Type::Scalar(Scalar::Time | Scalar::MicroTime) => value.as_str() != Some(""),
+            Type::List { .. } | Type::Map { .. } => {
+                field.required || !is_empty(value) || ALWAYS_WRITTEN.contains(&(schema.go_name(), key))
+            }
+            _ => true,
+        }
     });
+}
+
+/// Lists that Go writes though they are empty (their `json` tags have no `omitempty`), though the documents do not require them.
+const ALWAYS_WRITTEN: [(&str, &str); 5] = [
+    ("ClusterRole", "rules"),
+    ("CustomResourceDefinitionStatus", "conditions"),
+    ("CustomResourceDefinitionStatus", "storedVersions"),
+    ("EndpointSlice", "ports"),
+    ("Role", "rules"),
+];
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
 }
 
 fn prune_value(ty: &Type, value: &mut Value, canonical: &dyn Fn(&str) -> Option<String>) {

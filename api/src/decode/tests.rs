@@ -324,6 +324,33 @@ fn pruning_leaves_what_a_typed_decoding_would_keep() {
 }
 
 #[test]
+fn pruning_drops_empty_lists_and_maps_as_omitempty_does() {
+    let mut value = json!({
+        "metadata": {"labels": {}, "annotations": {"a": ""}, "finalizers": [], "ownerReferences": [{"name": "a"}]},
+        "spec": {"containers": [], "volumes": [], "nodeSelector": {}, "securityContext": {}, "imagePullSecrets": [{}],
+            "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}},
+    });
+    prune(pod(), &mut value);
+    assert_eq!(
+        value,
+        json!({
+            "metadata": {"annotations": {"a": ""}, "ownerReferences": [{"name": "a"}]},
+            "spec": {"containers": [], "securityContext": {}, "imagePullSecrets": [{}],
+                "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}},
+        })
+    );
+    // What Go writes in any case, too.
+    let role = schema_for("rbac.authorization.k8s.io", "v1", "Role").unwrap();
+    let mut value = json!({"rules": []});
+    prune(role, &mut value);
+    assert_eq!(value, json!({"rules": []}));
+    let ingress = schema_for("networking.k8s.io", "v1", "Ingress").unwrap();
+    let mut value = json!({"spec": {"rules": []}});
+    prune(ingress, &mut value);
+    assert_eq!(value, json!({"spec": {}}));
+}
+
+#[test]
 fn json_in_schemas_of_crds_is_kept() {
     let crd = schema_for("apiextensions.k8s.io", "v1", "CustomResourceDefinition").unwrap();
     let mut value = json!({"spec": {"versions": [{"schema": {"openAPIV3Schema": {

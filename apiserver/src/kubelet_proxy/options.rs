@@ -111,7 +111,7 @@ pub(super) fn log(pod: &Value, call: &Call<'_>, query: &str) -> Result<String, A
         }
         if query.get("sinceSeconds").is_some() {
             wrong.push(FieldError::forbidden(
-                &Path::root(),
+                &Path::whole(),
                 "at most one of `sinceTime` or `sinceSeconds` may be specified",
             ));
         }

@@ -129,6 +129,7 @@ impl Registry {
         if value != *settled {
             strategy.default(&mut value);
         }
+        strategy.settle_create(&mut value);
         let allocation = self.allocate(target, &mut value, None).await?;
         let mut errors = meta::validate(target, &value);
         errors.extend(strategy.validate_create(&value));

@@ -211,7 +211,7 @@ impl Registry {
             }
             Scope::Part => {
                 if let Some(narrowed) = narrow(target, old, &new) {
-                    new = narrowed?;
+                    new = narrowed;
                     strategy.prepare_status(&mut new, old, &context);
                 }
             }

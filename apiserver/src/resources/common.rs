@@ -76,6 +76,14 @@ pub(crate) fn labels(metadata: &Value, path: &Path) -> Vec<FieldError> {
     errors
 }
 
+/// Checks a map of annotations.
+pub(crate) fn annotations(metadata: &Value, path: &Path) -> Vec<FieldError> {
+    let all = entries(metadata, "annotations");
+    let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
+    let all = all.map(|(key, value)| (key.to_owned(), text(value))).collect();
+    timonel_api::validation::annotations(&all, path)
+}
+
 /// Checks one label.
 pub(crate) fn label(key: &str, value: &str, path: &Path, errors: &mut Vec<FieldError>) {
     label_key(key, path, errors);

@@ -5,6 +5,7 @@
 //! that several kinds share. Everything is pure.
 
 mod access;
+mod amounts;
 mod apps;
 mod batch;
 mod cells;

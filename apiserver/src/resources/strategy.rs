@@ -99,6 +99,9 @@ pub trait Strategy: Send + Sync {
     /// Readies an object for creation. The registry clears `status` first where it is a subresource, unless it may come along.
     fn prepare_create(&self, _object: &mut Value, _context: &Context<'_>) {}
 
+    /// Works out what follows from the rest of a new object, once admission has changed it.
+    fn settle_create(&self, _object: &mut Value) {}
+
     /// Readies an update through the main resource. The registry copies `status` from the old object first where it is a subresource.
     fn prepare_update(&self, _new: &mut Value, _old: &Value, _context: &Context<'_>) {}
 

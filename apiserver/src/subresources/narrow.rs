@@ -1,21 +1,20 @@
 //! Subresources through which only one part of an object may be written.
 
 use serde_json::Value;
-use timonel_api::{FieldError, Path};
 
-use crate::error::ApiError;
 use crate::registry::{Target, meta_copy, meta_map};
 
 /// The old object with that part of the new one which the target's subresource may write; `None` where the subresource is no such part.
-pub(crate) fn narrow(target: &Target, old: &Value, new: &Value) -> Option<Result<Value, ApiError>> {
-    let result = match (target.slot.group_resource.as_str(), target.subresource_name()?) {
-        ("namespaces", "finalize") => Ok(finalize(old, new)),
-        ("pods", "ephemeralcontainers") => ephemeral_containers(target, old, new),
-        ("pods", "resize") => Ok(resize(old, new)),
-        ("certificatesigningrequests.certificates.k8s.io", "approval") => Ok(approval(old, new)),
-        _ => return None,
-    };
-    Some(result)
+pub(crate) fn narrow(target: &Target, old: &Value, new: &Value) -> Option<Value> {
+    Some(
+        match (target.slot.group_resource.as_str(), target.subresource_name()?) {
+            ("namespaces", "finalize") => finalize(old, new),
+            ("pods", "ephemeralcontainers") => ephemeral_containers(old, new),
+            ("pods", "resize") => resize(old, new),
+            ("certificatesigningrequests.certificates.k8s.io", "approval") => approval(old, new),
+            _ => return None,
+        },
+    )
 }
 
 fn finalize(old: &Value, new: &Value) -> Value {
@@ -35,76 +34,55 @@ fn finalize(old: &Value, new: &Value) -> Value {
     result
 }
 
-fn ephemeral_containers(target: &Target, old: &Value, new: &Value) -> Result<Value, ApiError> {
+fn ephemeral_containers(old: &Value, new: &Value) -> Value {
     const FIELD: &str = "ephemeralContainers";
-    let list = |pod: &Value| pod["spec"][FIELD].as_array().cloned().unwrap_or_default();
-    let (before, after) = (list(old), list(new));
-    let path = Path::new("spec").child(FIELD);
-    let kept = |container: &Value| {
-        let same = after.iter().find(|other| other["name"] == container["name"]);
-        same.is_some_and(|same| same == container)
-    };
-    let mut errors = Vec::new();
-    for container in before.iter().filter(|container| !kept(container)) {
-        let name = container["name"].as_str().unwrap_or_default();
-        errors.push(FieldError::forbidden(
-            &path,
-            format!("existing ephemeral containers {name:?} may not be removed or changed"),
-        ));
-    }
-    let containers = |field: &str| old["spec"][field].as_array().cloned().unwrap_or_default();
-    let taken: Vec<Value> = [containers("containers"), containers("initContainers")].concat();
-    for (at, container) in after.iter().enumerate() {
-        let path = path.index(at);
-        let name = container["name"].as_str().unwrap_or_default();
-        if name.is_empty() {
-            errors.push(FieldError::required(&path.child("name"), ""));
-        }
-        if container["image"].as_str().unwrap_or_default().is_empty() {
-            errors.push(FieldError::required(&path.child("image"), ""));
-        }
-        let twice = after[..at].iter().any(|other| other["name"] == container["name"]);
-        if twice || taken.iter().any(|other| other["name"] == container["name"]) {
-            errors.push(FieldError::duplicate(&path.child("name"), name));
+    let mut result = with_metadata(old, new);
+    match new["spec"].get(FIELD) {
+        Some(containers) => result["spec"][FIELD] = containers.clone(),
+        None => {
+            meta_map(&mut result, "spec").remove(FIELD);
         }
     }
-    if !errors.is_empty() {
-        return Err(ApiError::invalid(target.qualified_kind(), target.name.as_str(), errors));
-    }
-    let mut result = old.clone();
-    result["spec"][FIELD] = after.into();
-    Ok(result)
+    result
 }
 
+/// Takes what containers use. Where containers come, go or change their names, all of it is taken, for validation to refuse.
 fn resize(old: &Value, new: &Value) -> Value {
-    let mut result = old.clone();
+    let list = |pod: &Value, field: &str| pod["spec"][field].as_array().cloned().unwrap_or_default();
+    let mut result = with_metadata(old, new);
     for field in ["containers", "initContainers"] {
-        let wanted = new["spec"][field].as_array().cloned().unwrap_or_default();
-        for container in result
-            .pointer_mut(&format!("/spec/{field}"))
-            .and_then(Value::as_array_mut)
-            .into_iter()
-            .flatten()
-        {
-            let Some(wanted) = wanted.iter().find(|wanted| wanted["name"] == container["name"]) else {
-                continue;
-            };
+        let (mut before, after) = (list(old, field), list(new, field));
+        let names = |all: &[Value]| all.iter().map(|one| one["name"].clone()).collect::<Vec<_>>();
+        if names(&before) != names(&after) {
+            result["spec"][field] = after.into();
+            continue;
+        }
+        for (container, wanted) in before.iter_mut().zip(&after) {
             for part in ["resources", "resizePolicy"] {
-                if let Some(value) = wanted.get(part) {
-                    container[part] = value.clone();
-                }
+                meta_copy(wanted, container, part);
             }
         }
+        if !before.is_empty() {
+            result["spec"][field] = before.into();
+        }
+    }
+    let (wanted, kept) = (&new["spec"], &mut result["spec"]);
+    meta_copy(wanted, kept, "resources");
+    result
+}
+
+/// The old object with the new one's labels and annotations, as with a status.
+fn with_metadata(old: &Value, new: &Value) -> Value {
+    let mut result = old.clone();
+    for field in ["labels", "annotations", "finalizers", "managedFields"] {
+        meta_copy(&new["metadata"], &mut result["metadata"], field);
     }
     result
 }
 
 /// An approver writes the conditions, and labels and annotations as with a status.
 fn approval(old: &Value, new: &Value) -> Value {
-    let mut result = old.clone();
-    for field in ["labels", "annotations", "finalizers", "managedFields"] {
-        meta_copy(&new["metadata"], &mut result["metadata"], field);
-    }
+    let mut result = with_metadata(old, new);
     let conditions = new["status"]["conditions"].clone();
     let status = meta_map(&mut result, "status");
     if conditions.is_array() {

@@ -71,7 +71,7 @@ impl Strategy for DaemonSets {
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let (path, spec, mut errors) = (Path::new("spec"), at(object, "spec"), Vec::new());
         workload_selector(spec, "daemonset", &path, &mut errors);
-        always_running_template(spec, &path, &mut errors);
+        always_running_template(spec, "DaemonSet", &path, &mut errors);
         not_negative(spec, &["minReadySeconds", "revisionHistoryLimit"], &path, &mut errors);
         let (strategy, path) = (at(spec, "updateStrategy"), path.child("updateStrategy"));
         match text(strategy, "type") {

@@ -51,7 +51,7 @@ impl Strategy for Deployments {
             &mut errors,
         );
         workload_selector(spec, "deployment", &path, &mut errors);
-        always_running_template(spec, &path, &mut errors);
+        always_running_template(spec, "ReplicaSet", &path, &mut errors);
         strategy(at(spec, "strategy"), &path.child("strategy"), &mut errors);
         if let (Some(deadline), ready) = (
             int(spec, "progressDeadlineSeconds"),

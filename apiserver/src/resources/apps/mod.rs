@@ -20,7 +20,9 @@ use super::pod;
 use super::value::{at, text};
 
 /// What the template of something that keeps pods running must say: it restarts always, and has no deadline.
-fn always_running_template(spec: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+///
+/// `kind` is how upstream calls the kind.
+fn always_running_template(spec: &Value, kind: &str, path: &Path, errors: &mut Vec<FieldError>) {
     let template = at(spec, "template");
     let path = path.child("template");
     errors.extend(pod::validate_template(template, &path));
@@ -35,10 +37,8 @@ fn always_running_template(spec: &Value, path: &Path, errors: &mut Vec<FieldErro
     }
     if super::value::has(template_spec, "activeDeadlineSeconds") {
         let path = path.child("spec").child("activeDeadlineSeconds");
-        errors.push(FieldError::forbidden(
-            &path,
-            "activeDeadlineSeconds in this kind is not Supported",
-        ));
+        let detail = format!("activeDeadlineSeconds in {kind} is not Supported");
+        errors.push(FieldError::forbidden(&path, detail));
     }
 }
 

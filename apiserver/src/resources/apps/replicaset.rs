@@ -58,7 +58,7 @@ impl Strategy for ReplicaSets {
         let (path, spec, mut errors) = (Path::new("spec"), at(object, "spec"), Vec::new());
         not_negative(spec, &["replicas", "minReadySeconds"], &path, &mut errors);
         workload_selector(spec, "replicaset", &path, &mut errors);
-        always_running_template(spec, &path, &mut errors);
+        always_running_template(spec, "ReplicaSet", &path, &mut errors);
         errors
     }
 
@@ -146,7 +146,7 @@ impl Strategy for ReplicationControllers {
                 "`selector` does not match template `labels`",
             ));
         }
-        always_running_template(spec, &path, &mut errors);
+        always_running_template(spec, "ReplicationController", &path, &mut errors);
         errors
     }
 

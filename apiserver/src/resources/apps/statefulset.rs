@@ -122,7 +122,7 @@ impl Strategy for StatefulSets {
         );
         not_negative(at(spec, "ordinals"), &["start"], &path.child("ordinals"), &mut errors);
         workload_selector(spec, "statefulset", &path, &mut errors);
-        always_running_template(&with_claim_volumes(spec), &path, &mut errors);
+        always_running_template(&with_claim_volumes(spec), "StatefulSet", &path, &mut errors);
         errors
     }
 

@@ -1,13 +1,13 @@
-//! Namespaces, service accounts, limit ranges, endpoints.
+//! Namespaces and service accounts.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use timonel_api::{Path, names};
+use timonel_api::{FieldError, Path, names};
 
 use super::super::cells::{age, name};
+use super::super::common::wrong;
 use super::super::strategy::{Column, Context, Strategy};
-use super::super::value::{at, default, default_text, each, ensure, entries, int, list, set, text, within};
-use super::super::warnings as odd;
+use super::super::value::{at, ensure, has, list, set, text};
 
 /// `namespaces`.
 pub(crate) struct Namespaces;
@@ -52,6 +52,40 @@ impl Strategy for Namespaces {
         names::label(name, prefix)
     }
 
+    fn validate_create(&self, object: &Value) -> Vec<FieldError> {
+        let (path, mut errors) = (Path::new("spec").child("finalizers"), Vec::new());
+        for name in finalizers(object) {
+            finalizer(name, &path, &mut errors);
+        }
+        errors
+    }
+
+    fn validate_part_update(&self, _part: &str, new: &Value, _old: &Value) -> Vec<FieldError> {
+        let (path, mut errors) = (Path::new("spec").child("finalizers"), Vec::new());
+        for (index, name) in finalizers(new).enumerate() {
+            finalizer(name, &path.index(index), &mut errors);
+        }
+        errors
+    }
+
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<FieldError> {
+        let (expected, detail) = if has(at(new, "metadata"), "deletionTimestamp") {
+            (
+                "Terminating",
+                "may only be 'Terminating' if `deletionTimestamp` is not empty",
+            )
+        } else {
+            ("Active", "may only be 'Active' if `deletionTimestamp` is empty")
+        };
+        let phase = text(at(new, "status"), "phase");
+        if phase == expected {
+            return Vec::new();
+        }
+        // Upstream's capital.
+        let path = Path::new("status").child("Phase");
+        vec![FieldError::invalid(&path, phase, detail)]
+    }
+
     fn selectable_fields(&self, object: &Value) -> Vec<(&'static str, String)> {
         vec![("status.phase", text(at(object, "status"), "phase").to_owned())]
     }
@@ -67,6 +101,20 @@ impl Strategy for Namespaces {
             json!(text(at(object, "status"), "phase")),
             age(object, now),
         ]
+    }
+}
+
+fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
+    let all = list(at(object, "spec"), "finalizers").iter();
+    all.filter_map(Value::as_str)
+}
+
+/// Checks one of a namespace's own finalizers.
+fn finalizer(name: &str, path: &Path, errors: &mut Vec<FieldError>) {
+    wrong(path, name, names::qualified_name(name), errors);
+    if !name.contains('/') && !["kubernetes", "orphan", "foregroundDeletion"].contains(&name) {
+        let detail = "name is neither a standard finalizer name nor is it fully qualified";
+        errors.push(FieldError::invalid(path, name, detail));
     }
 }
 
@@ -92,110 +140,40 @@ impl Strategy for ServiceAccounts {
     }
 }
 
-/// `limitranges`.
-pub(crate) struct LimitRanges;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Strategy for LimitRanges {
-    fn has_status(&self) -> bool {
-        false
+    fn words(errors: &[FieldError]) -> Vec<String> {
+        errors.iter().map(ToString::to_string).collect()
     }
 
-    fn has_generation(&self) -> bool {
-        false
+    #[test]
+    fn a_namespace_ends_by_finalizers_that_somebody_knows() {
+        let held = |names: &[&str]| json!({"spec": {"finalizers": names}});
+        assert_eq!(Namespaces.validate_create(&held(&["kubernetes", "a.b/c"])), []);
+        let detail = "name is neither a standard finalizer name nor is it fully qualified";
+        assert_eq!(
+            words(&Namespaces.validate_create(&held(&["mine"]))),
+            [format!("spec.finalizers: Invalid value: \"mine\": {detail}")]
+        );
+        assert_eq!(
+            words(&Namespaces.validate_part_update("finalize", &held(&["a.b/c", "mine"]), &Value::Null)),
+            [format!("spec.finalizers[1]: Invalid value: \"mine\": {detail}")]
+        );
     }
 
-    fn default(&self, object: &mut Value) {
-        within(object, "spec", |spec| {
-            each(spec, "limits", |item| {
-                if text(item, "type") != "Container" {
-                    return;
-                }
-                let max: Vec<(String, Value)> = entries(item, "max").map(|(k, v)| (k.to_owned(), v.clone())).collect();
-                let fill = |item: &mut Value, field: &str, from: &[(String, Value)]| {
-                    if !from.is_empty()
-                        && let Some(map) = ensure(item, field)
-                    {
-                        for (key, value) in from {
-                            default(map, key, value.clone());
-                        }
-                    }
-                };
-                fill(item, "default", &max);
-                let limits: Vec<(String, Value)> = entries(item, "default")
-                    .map(|(k, v)| (k.to_owned(), v.clone()))
-                    .collect();
-                fill(item, "defaultRequest", &limits);
-                let min: Vec<(String, Value)> = entries(item, "min").map(|(k, v)| (k.to_owned(), v.clone())).collect();
-                fill(item, "defaultRequest", &min);
-            });
-        });
-    }
-}
-
-/// `endpoints`.
-pub(crate) struct Endpoints;
-
-impl Strategy for Endpoints {
-    fn has_status(&self) -> bool {
-        false
-    }
-
-    fn has_generation(&self) -> bool {
-        false
-    }
-
-    fn default(&self, object: &mut Value) {
-        each(object, "subsets", |subset| {
-            each(subset, "ports", |port| default_text(port, "protocol", "TCP"))
-        });
-    }
-
-    fn warnings(&self, object: &Value) -> Vec<String> {
-        // What the controller writes came from pods and needs no second look.
-        if text(
-            at(at(object, "metadata"), "labels"),
-            "endpoints.kubernetes.io/managed-by",
-        ) == "endpoint-controller"
-        {
-            return Vec::new();
-        }
-        let mut warnings = Vec::new();
-        for (index, subset) in list(object, "subsets").iter().enumerate() {
-            for field in ["addresses", "notReadyAddresses"] {
-                let path = Path::new("subsets").index(index).child(field);
-                for (index, address) in list(subset, field).iter().enumerate() {
-                    warnings.extend(odd::ip(text(address, "ip"), &path.index(index).child("ip")));
-                }
-            }
-        }
-        warnings
-    }
-
-    fn columns(&self) -> &'static [Column] {
-        const COLUMNS: &[Column] = &[Column::name(), Column::new("Endpoints"), Column::new("Age")];
-        COLUMNS
-    }
-
-    fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
-        let mut all = Vec::new();
-        for subset in list(object, "subsets") {
-            for address in list(subset, "addresses") {
-                let ip = text(address, "ip");
-                if list(subset, "ports").is_empty() {
-                    all.push(ip.to_owned());
-                }
-                all.extend(
-                    list(subset, "ports")
-                        .iter()
-                        .map(|port| format!("{ip}:{}", int(port, "port").unwrap_or(0))),
-                );
-            }
-        }
-        let shown = match all.len() {
-            0 => "<none>".to_owned(),
-            1..=3 => all.join(","),
-            more => format!("{} + {} more...", all[..3].join(","), more - 3),
-        };
-        vec![name(object), json!(shown), age(object, now)]
+    #[test]
+    fn a_namespace_terminates_when_it_is_deleted() {
+        let said = |namespace: Value| words(&Namespaces.validate_status_update(&namespace, &Value::Null));
+        assert_eq!(said(json!({"status": {"phase": "Active"}})), Vec::<String>::new());
+        assert_eq!(
+            said(json!({"status": {"phase": "Terminating"}})),
+            ["status.Phase: Invalid value: \"Terminating\": may only be 'Active' if `deletionTimestamp` is empty"]
+        );
+        assert_eq!(
+            said(json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}, "status": {}})),
+            ["status.Phase: Invalid value: \"\": may only be 'Terminating' if `deletionTimestamp` is not empty"]
+        );
     }
 }

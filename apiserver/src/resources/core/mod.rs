@@ -3,16 +3,20 @@
 mod cluster;
 mod component;
 mod config;
+mod endpoints;
 mod event;
+mod limits;
 mod node;
 mod quota;
 mod service;
 mod storage;
 
-pub(super) use cluster::{Endpoints, LimitRanges, Namespaces, ServiceAccounts};
+pub(super) use cluster::{Namespaces, ServiceAccounts};
 pub(super) use component::ComponentStatuses;
 pub(super) use config::{ConfigMaps, Secrets};
+pub(super) use endpoints::Endpoints;
 pub(super) use event::Events;
+pub(super) use limits::LimitRanges;
 pub(super) use node::Nodes;
 pub(super) use quota::ResourceQuotas;
 pub(super) use service::Services;

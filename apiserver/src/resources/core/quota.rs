@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use timonel_api::quantity::Quantity;
-use timonel_api::{FieldError, Path, names};
+use timonel_api::{FieldError, Path};
 
+use super::super::amounts::{is_standard_for_quota, quota_resource_name};
 use super::super::cells::{age, name};
-use super::super::common::{NOT_NEGATIVE, wrong};
 use super::super::strategy::{Column, Strategy};
 use super::super::value::{at, entries, list, text};
 
@@ -80,19 +79,6 @@ impl Strategy for ResourceQuotas {
     }
 }
 
-/// What is counted in whole objects.
-const COUNTS: [&str; 9] = [
-    "pods",
-    "services",
-    "replicationcontrollers",
-    "resourcequotas",
-    "secrets",
-    "configmaps",
-    "persistentvolumeclaims",
-    "services.nodeports",
-    "services.loadbalancers",
-];
-
 /// What pods ask for and scopes apply to.
 const COMPUTE: [&str; 6] = [
     "cpu",
@@ -103,41 +89,8 @@ const COMPUTE: [&str; 6] = [
     "limits.memory",
 ];
 
-fn is_standard(resource: &str) -> bool {
-    let others = [
-        "ephemeral-storage",
-        "requests.ephemeral-storage",
-        "limits.ephemeral-storage",
-        "requests.storage",
-    ];
-    COUNTS.contains(&resource)
-        || COMPUTE.contains(&resource)
-        || others.contains(&resource)
-        || resource.starts_with("hugepages-")
-        || resource.starts_with("requests.hugepages-")
-}
-
 fn amounts(object: &Value, field: &str, path: &Path, errors: &mut Vec<FieldError>) {
-    for (resource, amount) in entries(object, field) {
-        let path = path.child(field).key(resource);
-        wrong(&path, resource, names::qualified_name(resource), errors);
-        if !resource.contains('/') && !is_standard(resource) {
-            errors.push(FieldError::invalid(
-                &path,
-                resource,
-                "must be a standard resource for quotas",
-            ));
-        }
-        let written = amount.as_str().map_or_else(|| amount.to_string(), str::to_owned);
-        match written.parse::<Quantity>() {
-            Ok(amount) if amount >= Quantity::default() => {
-                if COUNTS.contains(&resource) && amount.millis() % 1000 != 0 {
-                    errors.push(FieldError::invalid(&path, written, "must be an integer"));
-                }
-            }
-            _ => errors.push(FieldError::invalid(&path, written, NOT_NEGATIVE)),
-        }
-    }
+    super::super::amounts::amounts(object, field, quota_resource_name, path, errors);
 }
 
 const UNSUPPORTED: &str = "unsupported scope applied to resource";
@@ -161,54 +114,74 @@ fn scopes(spec: &Value, path: &Path, errors: &mut Vec<FieldError>) {
             refuse("unsupported scope");
         }
         for (resource, _) in entries(spec, "hard") {
-            if is_standard(resource) && applies(scope, resource) != Some(true) {
+            if is_standard_for_quota(resource) && applies(scope, resource) != Some(true) {
                 refuse(UNSUPPORTED);
             }
         }
     }
-    for pair in [["BestEffort", "NotBestEffort"], ["Terminating", "NotTerminating"]] {
-        if pair.iter().all(|scope| scopes.iter().any(|given| given == scope)) {
-            refuse("conflicting scopes");
-        }
-    }
+    conflicts(|scope| scopes.iter().any(|given| given == scope), spec, &path, errors);
 }
 
-const ONLY_EXISTS: &str = "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
+const ONLY_EXISTS: &str = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
 
+/// Scopes without values.
+const PLAIN: [&str; 5] = [
+    "BestEffort",
+    "NotBestEffort",
+    "Terminating",
+    "NotTerminating",
+    "CrossNamespacePodAffinity",
+];
+
+/// Checks the expressions. Upstream's paths do not tell which.
 fn selector(spec: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     let selector = at(spec, "scopeSelector");
     let path = path.child("scopeSelector").child("matchExpressions");
-    for (index, expression) in list(selector, "matchExpressions").iter().enumerate() {
-        let (path, scope) = (path.index(index), text(expression, "scopeName"));
+    let (at_operator, at_values) = (path.child("operator"), path.child("values"));
+    let expressions = list(selector, "matchExpressions");
+    for expression in expressions {
+        let scope = text(expression, "scopeName");
         if applies(scope, "pods").is_none() {
             let path = path.child("scopeName");
             errors.push(FieldError::invalid(&path, scope, "unsupported scope"));
         }
         for (resource, _) in entries(spec, "hard") {
-            if is_standard(resource) && applies(scope, resource) != Some(true) {
+            if is_standard_for_quota(resource) && applies(scope, resource) != Some(true) {
                 errors.push(FieldError::invalid(&path, selector.clone(), UNSUPPORTED));
             }
         }
         let (operator, values) = (text(expression, "operator"), list(expression, "values"));
-        if !["PriorityClass", "VolumeAttributesClass"].contains(&scope) && operator != "Exists" {
-            errors.push(FieldError::invalid(&path.child("operator"), operator, ONLY_EXISTS));
+        if PLAIN.contains(&scope) && operator != "Exists" {
+            errors.push(FieldError::invalid(&at_operator, operator, ONLY_EXISTS));
         }
         match operator {
             "In" | "NotIn" if values.is_empty() => errors.push(FieldError::required(
-                &path.child("values"),
+                &at_values,
                 "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector",
             )),
             "Exists" | "DoesNotExist" if !values.is_empty() => errors.push(FieldError::invalid(
-                &path.child("values"),
+                &at_values,
                 values.to_vec(),
-                "must be no value when `operator` is 'Exists' or 'DoesNotExist' for scope selector",
+                "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector",
             )),
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
             other => errors.push(FieldError::invalid(
-                &path.child("operator"),
+                &at_operator,
                 other,
                 "not a valid selector operator",
             )),
+        }
+    }
+    let named = |scope: &str| expressions.iter().any(|one| text(one, "scopeName") == scope);
+    conflicts(named, spec, &path, errors);
+}
+
+/// Checks that no pod is demanded to be two things at once. The scopes are shown, also where the selector is meant.
+fn conflicts(named: impl Fn(&str) -> bool, spec: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    for pair in [["BestEffort", "NotBestEffort"], ["Terminating", "NotTerminating"]] {
+        if pair.iter().all(|scope| named(scope)) {
+            let scopes = at(spec, "scopes").clone();
+            errors.push(FieldError::invalid(path, scopes, "conflicting scopes"));
         }
     }
 }
@@ -236,7 +209,8 @@ mod tests {
         assert_eq!(
             said(json!({"hard": {"pods": "0.5", "shoes": "-1"}, "scopes": ["BestEffort", "NotBestEffort"]})),
             [
-                "spec.hard[pods]: Invalid value: \"0.5\": must be an integer",
+                "spec.hard[pods]: Invalid value: \"500m\": must be an integer",
+                "spec.hard[shoes]: Invalid value: \"shoes\": must be a standard resource type or fully qualified",
                 "spec.hard[shoes]: Invalid value: \"shoes\": must be a standard resource for quotas",
                 "spec.hard[shoes]: Invalid value: \"-1\": must be greater than or equal to 0",
                 "spec.scopes: Invalid value: [\"BestEffort\",\"NotBestEffort\"]: conflicting scopes",
@@ -246,7 +220,23 @@ mod tests {
         assert_eq!(
             said(json!({"hard": {"pods": "1"}, "scopeSelector": {"matchExpressions": [expression]}})),
             [
-                "spec.scopeSelector.matchExpressions[0].values: Required value: must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"
+                "spec.scopeSelector.matchExpressions.values: Required value: must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"
+            ]
+        );
+        let one = |scope: &str, operator: &str| json!({"scopeName": scope, "operator": operator, "values": ["a"]});
+        let path = "spec.scopeSelector.matchExpressions";
+        assert_eq!(
+            said(
+                json!({"scopeSelector": {"matchExpressions": [one("Terminating", "In"), one("NotTerminating", "Exists"), one("X", "Like")]}})
+            ),
+            [
+                format!("{path}.operator: Invalid value: \"In\": {ONLY_EXISTS}"),
+                format!(
+                    "{path}.values: Invalid value: [\"a\"]: must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector"
+                ),
+                format!("{path}.scopeName: Invalid value: \"X\": unsupported scope"),
+                format!("{path}.operator: Invalid value: \"Like\": not a valid selector operator"),
+                format!("{path}: Invalid value: \"null\": conflicting scopes"),
             ]
         );
     }

@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use timonel_api::{FieldError, Path};
 
+use super::super::amounts::read;
 use super::super::cells::{age, name};
-use super::super::common::{any_of, not_negative, reference};
+use super::super::common::{NOT_NEGATIVE, any_of, not_negative, reference};
 use super::super::strategy::{Column, Strategy};
 use super::super::value::{at, default, default_text, ensure, has, int, list, set, text, within};
 use super::metrics;
@@ -37,6 +38,10 @@ fn rules(rules: &Value, path: &Path, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::invalid(&at_window, window, detail));
         }
         _ => {}
+    }
+    if let Some(tolerance) = read(at(rules, "tolerance")).filter(|tolerance| tolerance.sign() < 0) {
+        let path = path.child("tolerance");
+        errors.push(FieldError::invalid(&path, tolerance.to_string(), NOT_NEGATIVE));
     }
     any_of(rules, "selectPolicy", &["Disabled", "Max", "Min"], path, errors);
     let at_policies = path.child("policies");
@@ -218,7 +223,7 @@ mod tests {
         );
         let bad = json!({
             "minReplicas": 5, "maxReplicas": 3, "scaleTargetRef": {"kind": "", "name": "a/b"},
-            "behavior": {"scaleUp": {"stabilizationWindowSeconds": 3601, "selectPolicy": "Best", "policies": [
+            "behavior": {"scaleUp": {"stabilizationWindowSeconds": 3601, "tolerance": "-0.1", "selectPolicy": "Best", "policies": [
                 {"type": "Pods", "value": 0, "periodSeconds": 1801}]}},
         });
         assert_eq!(
@@ -228,6 +233,7 @@ mod tests {
                 "spec.scaleTargetRef.kind: Required value",
                 "spec.scaleTargetRef.name: Invalid value: \"a/b\": may not contain '/'",
                 "spec.behavior.scaleUp.stabilizationWindowSeconds: Invalid value: 3601: must be less than or equal to 3600",
+                "spec.behavior.scaleUp.tolerance: Invalid value: \"-100m\": must be greater than or equal to 0",
                 "spec.behavior.scaleUp.selectPolicy: Unsupported value: \"Best\": supported values: \"Disabled\", \"Max\", \"Min\"",
                 "spec.behavior.scaleUp.policies[0].value: Invalid value: 0: must be greater than zero",
                 "spec.behavior.scaleUp.policies[0].periodSeconds: Invalid value: 1801: must be less than or equal to 1800",

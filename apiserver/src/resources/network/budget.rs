@@ -28,7 +28,7 @@ impl Strategy for PodDisruptionBudgets {
             }
         }
         label_selector(at(spec, "selector"), &path.child("selector"), &mut errors);
-        let policies = ["IfHealthyBudget", "AlwaysAllow"];
+        let policies = ["AlwaysAllow", "IfHealthyBudget"];
         any_of(spec, "unhealthyPodEvictionPolicy", &policies, &path, &mut errors);
         errors
     }

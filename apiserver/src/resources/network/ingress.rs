@@ -6,6 +6,7 @@ use timonel_api::{FieldError, Path, names};
 
 use super::super::cells::{age, name};
 use super::super::common::{immutable, reference, wrong};
+use super::super::ip;
 use super::super::strategy::{Column, Strategy};
 use super::super::value::{at, default, has, int, list, text, within};
 
@@ -57,6 +58,27 @@ impl Strategy for Ingresses {
             let path = Path::new("metadata").child("annotations").child(CLASS_ANNOTATION);
             let detail = "can not be set when the class field is also set";
             errors.push(FieldError::invalid(&path, class.clone(), detail));
+        }
+        errors
+    }
+
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let all = |object| list(at(at(object, "status"), "loadBalancer"), "ingress");
+        let (path, mut errors) = (Path::new("status").child("loadBalancer").child("ingress"), Vec::new());
+        let before: Vec<&str> = all(old).iter().map(|door| text(door, "ip")).collect();
+        for (index, door) in all(new).iter().enumerate() {
+            let (path, address, name) = (path.index(index), text(door, "ip"), text(door, "hostname"));
+            if !address.is_empty() && !before.contains(&address) {
+                wrong(&path.child("ip"), address, ip::address(address), &mut errors);
+            }
+            let path = path.child("hostname");
+            if !name.is_empty() {
+                wrong(&path, name, names::subdomain(name, false), &mut errors);
+            }
+            if ip::sloppy(name).is_some() {
+                let detail = "must be a DNS name, not an IP address";
+                errors.push(FieldError::invalid(&path, name, detail));
+            }
         }
         errors
     }
@@ -391,5 +413,27 @@ mod tests {
                 "spec.rules[1].http.paths: Required value".to_owned(),
             ]
         );
+    }
+
+    #[test]
+    fn an_ingress_is_reached_by_addresses_and_names() {
+        let of = |doors: Value| json!({"status": {"loadBalancer": {"ingress": doors}}});
+        let said = |doors: Value, old: Value| -> Vec<String> {
+            let errors = Ingresses.validate_status_update(&of(doors), &of(old));
+            errors.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(
+            said(json!([{"ip": "10.0.0.1", "hostname": "a.b"}]), json!([])),
+            Vec::<String>::new()
+        );
+        assert_eq!(
+            said(json!([{"ip": "010.0.0.1", "hostname": "10.0.0.1"}]), json!([])),
+            [
+                "status.loadBalancer.ingress[0].ip: Invalid value: \"010.0.0.1\": must not have leading 0s",
+                "status.loadBalancer.ingress[0].hostname: Invalid value: \"10.0.0.1\": must be a DNS name, not an IP address",
+            ]
+        );
+        let odd = json!([{"ip": "010.0.0.1"}]);
+        assert_eq!(said(odd.clone(), odd), Vec::<String>::new());
     }
 }

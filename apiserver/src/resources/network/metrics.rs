@@ -21,28 +21,32 @@ pub(super) fn validate(metric: &Value, path: &Path, errors: &mut Vec<FieldError>
     let kind = text(metric, "type");
     let expected = SOURCES.iter().find(|(name, _)| *name == kind).map(|(_, field)| *field);
     if kind.is_empty() {
-        errors.push(FieldError::required(
-            &path.child("type"),
-            "must specify a metric source type",
-        ));
-    } else if expected.is_none() {
+        let detail = "must specify a metric source type";
+        errors.push(FieldError::required(&path.child("type"), detail));
+    }
+    if expected.is_none() {
         let kinds = SOURCES.map(|(name, _)| name);
         errors.push(FieldError::not_supported(&path.child("type"), kind, &kinds));
     }
-    for (_, field) in SOURCES {
-        if has(metric, field) {
-            source(field, at(metric, field), &path.child(field), errors);
-            if expected.is_some_and(|expected| expected != field) {
-                let detail = "must populate the given metric source only";
-                errors.push(FieldError::forbidden(&path.child(field), detail));
-            }
-        }
+    let present: Vec<&str> = ORDER.into_iter().filter(|field| has(metric, field)).collect();
+    // Only the first is looked into.
+    if let Some(field) = present.first() {
+        source(field, at(metric, field), &path.child(field), errors);
     }
     if let Some(field) = expected.filter(|field| !has(metric, field)) {
         let detail = "must populate information for the given metric source";
         errors.push(FieldError::required(&path.child(field), detail));
     }
+    if present.len() != 1 {
+        for field in present.into_iter().filter(|field| Some(*field) != expected) {
+            let detail = "must populate the given metric source only";
+            errors.push(FieldError::forbidden(&path.child(field), detail));
+        }
+    }
 }
+
+/// In which upstream looks for them.
+const ORDER: [&str; 5] = ["object", "external", "pods", "resource", "containerResource"];
 
 const EITHER: &str = "must set either a target value for metric or a per-pod target";
 
@@ -141,6 +145,13 @@ mod tests {
     fn a_metric_says_what_its_type_needs_and_nothing_else() {
         let cpu = json!({"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}});
         assert_eq!(said(json!({"type": "Resource", "resource": cpu})), Vec::<String>::new());
+        assert_eq!(
+            said(json!({"resource": cpu})),
+            [
+                "m.type: Required value: must specify a metric source type",
+                "m.type: Unsupported value: \"\": supported values: \"ContainerResource\", \"External\", \"Object\", \"Pods\", \"Resource\"",
+            ]
+        );
         let queue = json!({"metric": {"name": "queue"}, "target": {"type": "Value", "value": "10"}});
         assert_eq!(
             said(json!({"type": "External", "external": queue, "resource": cpu})),

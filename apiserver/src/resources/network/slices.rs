@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use timonel_api::{FieldError, Path, names};
 
 use super::super::cells::{age, name};
-use super::super::common::{immutable, one_of, wrong};
-use super::super::ip::special;
+use super::super::common::{immutable, label, one_of, wrong};
+use super::super::ip::{sloppy, special};
 use super::super::strategy::{Column, Strategy};
-use super::super::value::{at, default, default_text, each, has, int, list, text};
+use super::super::value::{at, default, default_text, each, entries, has, int, list, text};
 use super::super::warnings as odd;
 
 /// `endpointslices.discovery.k8s.io`.
@@ -116,6 +116,8 @@ impl Strategy for EndpointSlices {
 const ENDPOINTS: usize = 1000;
 const ADDRESSES: usize = 100;
 const PORTS: usize = 20_000;
+const HINTS: usize = 8;
+const TOPOLOGY_LABELS: usize = 16;
 
 fn endpoint(endpoint: &Value, kind: &str, path: &Path, errors: &mut Vec<FieldError>) {
     let (addresses, at_addresses) = (list(endpoint, "addresses"), path.child("addresses"));
@@ -124,17 +126,8 @@ fn endpoint(endpoint: &Value, kind: &str, path: &Path, errors: &mut Vec<FieldErr
     } else if addresses.len() > ADDRESSES {
         errors.push(FieldError::too_many(&at_addresses, addresses.len(), ADDRESSES));
     }
-    for (index, address) in addresses.iter().filter_map(Value::as_str).enumerate() {
-        let path = at_addresses.index(index);
-        let parsed = address.parse::<IpAddr>().ok();
-        match (kind, parsed) {
-            ("IPv4", Some(ip)) if ip.is_ipv4() => wrong(&path, address, special(ip), errors),
-            ("IPv6", Some(ip)) if ip.is_ipv6() => wrong(&path, address, special(ip), errors),
-            ("IPv4", _) => errors.push(FieldError::invalid(&path, address, "must be a valid IPv4 address")),
-            ("IPv6", _) => errors.push(FieldError::invalid(&path, address, "must be a valid IPv6 address")),
-            ("FQDN", _) => wrong(&path, address, names::fully_qualified_domain_name(address), errors),
-            _ => {}
-        }
+    for (index, own) in addresses.iter().filter_map(Value::as_str).enumerate() {
+        address(own, kind, &at_addresses.index(index), errors);
     }
     for (field, check) in [
         ("nodeName", names::subdomain as fn(&str, bool) -> Vec<String>),
@@ -145,14 +138,73 @@ fn endpoint(endpoint: &Value, kind: &str, path: &Path, errors: &mut Vec<FieldErr
             wrong(&path.child(field), value, check(value, false), errors);
         }
     }
-    for (index, zone) in list(at(endpoint, "hints"), "forZones").iter().enumerate() {
-        let path = path.child("hints").child("forZones").index(index).child("name");
-        let zone = text(zone, "name");
-        if zone.is_empty() {
+    let topology = path.child("deprecatedTopology");
+    let count = entries(endpoint, "deprecatedTopology").count();
+    if count > TOPOLOGY_LABELS {
+        errors.push(FieldError::too_many(&topology, count, TOPOLOGY_LABELS));
+    }
+    for (key, value) in entries(endpoint, "deprecatedTopology") {
+        label(key, value.as_str().unwrap_or(""), &topology, errors);
+    }
+    for (field, rule) in [
+        ("forZones", zone_name as fn(&str) -> Vec<String>),
+        ("forNodes", node_name),
+    ] {
+        hints(
+            list(at(endpoint, "hints"), field),
+            rule,
+            &path.child("hints").child(field),
+            errors,
+        );
+    }
+}
+
+fn address(address: &str, kind: &str, path: &Path, errors: &mut Vec<FieldError>) {
+    if kind == "FQDN" {
+        return wrong(path, address, names::fully_qualified_domain_name(address), errors);
+    }
+    if !["IPv4", "IPv6"].contains(&kind) {
+        return;
+    }
+    let strict = address.parse::<IpAddr>().ok();
+    if strict.is_none_or(|ip| ip.is_ipv4() != (kind == "IPv4")) {
+        errors.push(FieldError::invalid(
+            path,
+            address,
+            format!("must be a valid {kind} address"),
+        ));
+    }
+    match sloppy(address) {
+        Some(ip) => wrong(path, address, special(ip), errors),
+        None => errors.push(FieldError::invalid(path, address, "must be a valid IP address")),
+    }
+}
+
+fn zone_name(zone: &str) -> Vec<String> {
+    names::label_value(zone)
+}
+
+fn node_name(node: &str) -> Vec<String> {
+    names::subdomain(node, false)
+}
+
+/// Checks for whom an endpoint is meant.
+fn hints(all: &[Value], rule: fn(&str) -> Vec<String>, path: &Path, errors: &mut Vec<FieldError>) {
+    if all.len() > HINTS {
+        errors.push(FieldError::too_many(path, all.len(), HINTS));
+        return;
+    }
+    let mut seen = BTreeSet::new();
+    for (index, hint) in all.iter().enumerate() {
+        let (path, name) = (path.index(index).child("name"), text(hint, "name"));
+        if name.is_empty() {
             errors.push(FieldError::required(&path, ""));
-        } else {
-            wrong(&path, zone, names::label_value(zone), errors);
+            continue;
         }
+        if !seen.insert(name) {
+            errors.push(FieldError::duplicate(&path, name));
+        }
+        wrong(&path, name, rule(name), errors);
     }
 }
 
@@ -192,21 +244,27 @@ mod tests {
     fn addresses_and_ports_are_checked_together() {
         let bad = json!({
             "addressType": "IPv4",
-            "endpoints": [{"addresses": ["10.0.0.1", "127.0.0.1", "::1"], "hostname": "A"}, {"addresses": []}],
+            "endpoints": [{"addresses": ["10.0.0.1", "127.0.0.1", "fd00::1", "x"], "hostname": "A",
+                "hints": {"forZones": [{"name": "a"}, {"name": "a"}], "forNodes": [{"name": "N"}, {}]}}, {"addresses": []}],
             "ports": [{"name": "a", "protocol": "TCP"}, {"name": "a", "protocol": "X"}],
         });
         let said: Vec<String> = EndpointSlices.validate(&bad).iter().map(ToString::to_string).collect();
         assert_eq!(
-            said[..2],
+            said[..4],
             [
                 "endpoints[0].addresses[1]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
-                "endpoints[0].addresses[2]: Invalid value: \"::1\": must be a valid IPv4 address",
+                "endpoints[0].addresses[2]: Invalid value: \"fd00::1\": must be a valid IPv4 address",
+                "endpoints[0].addresses[3]: Invalid value: \"x\": must be a valid IPv4 address",
+                "endpoints[0].addresses[3]: Invalid value: \"x\": must be a valid IP address",
             ]
         );
-        assert!(said[2].starts_with("endpoints[0].hostname: Invalid value: \"A\": a lowercase RFC 1123 label"));
+        assert!(said[4].starts_with("endpoints[0].hostname: Invalid value: \"A\": a lowercase RFC 1123 label"));
+        assert_eq!(said[5], "endpoints[0].hints.forZones[1].name: Duplicate value: \"a\"");
+        assert!(said[6].starts_with("endpoints[0].hints.forNodes[0].name: Invalid value: \"N\": a lowercase RFC 1123"));
         assert_eq!(
-            said[3..],
+            said[7..],
             [
+                "endpoints[0].hints.forNodes[1].name: Required value",
                 "endpoints[1].addresses: Required value: must contain at least 1 address",
                 "ports[1].name: Duplicate value: \"a\"",
                 "ports[1].protocol: Unsupported value: \"X\": supported values: \"SCTP\", \"TCP\", \"UDP\"",

@@ -1,11 +1,13 @@
 //! Validation of where a pod wants to be: affinity to nodes and to other pods, and how pods are spread.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use timonel_api::{FieldError, Path, names};
 
 use super::super::common::{label_key, label_selector, wrong};
 use super::super::node_selector;
-use super::super::value::{at, has, int, list, text};
+use super::super::value::{at, entries, has, int, list, text};
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
@@ -44,11 +46,9 @@ fn weight(preferred: &Value, path: &Path, errors: &mut Vec<FieldError>) {
 }
 
 fn topology_key(object: &Value, path: &Path, errors: &mut Vec<FieldError>) {
-    let (key, path) = (text(object, "topologyKey"), path.child("topologyKey"));
-    if key.is_empty() {
-        errors.push(FieldError::required(&path, "can not be empty"));
+    if text(object, "topologyKey").is_empty() {
+        errors.push(FieldError::required(&path.child("topologyKey"), "can not be empty"));
     }
-    label_key(key, &path, errors);
 }
 
 fn term(term: &Value, path: &Path, errors: &mut Vec<FieldError>) {
@@ -67,12 +67,29 @@ fn term(term: &Value, path: &Path, errors: &mut Vec<FieldError>) {
         label_keys(term, field, path, errors);
         list(term, field)
     });
+    selected_twice(term, path, errors);
     for (index, key) in same.iter().enumerate().filter(|(_, key)| other.contains(key)) {
         let path = path.child("matchLabelKeys").index(index);
         let detail = "exists in both matchLabelKeys and mismatchLabelKeys";
         errors.push(FieldError::invalid(&path, key.clone(), detail));
     }
     topology_key(term, path, errors);
+    label_key(text(term, "topologyKey"), &path.child("topologyKey"), errors);
+}
+
+/// Checks that a key whose value comes from the pod is not selected by already. Upstream's path names no field.
+fn selected_twice(object: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let selector = at(object, "labelSelector");
+    let mut seen: BTreeSet<&str> = entries(selector, "matchLabels").map(|(key, _)| key).collect();
+    for expression in list(selector, "matchExpressions") {
+        let key = text(expression, "key");
+        let index = list(object, "matchLabelKeys").iter().rposition(|own| own == key);
+        if let Some(index) = index.filter(|_| seen.contains(key)) {
+            let detail = "exists in both matchLabelKeys and labelSelector";
+            errors.push(FieldError::invalid(&path.index(index), key, detail));
+        }
+        seen.insert(key);
+    }
 }
 
 /// Checks keys of labels whose values come from the pod; they say nothing where nothing is selected.
@@ -129,6 +146,7 @@ pub(super) fn spread(constraints: &[Value], path: &Path, errors: &mut Vec<FieldE
             super::super::common::any_of(constraint, field, &["Honor", "Ignore"], &path, errors);
         }
         label_keys(constraint, "matchLabelKeys", &path, errors);
+        selected_twice(constraint, &path, errors);
         let path = path.child("labelSelector");
         label_selector(at(constraint, "labelSelector"), &path, errors);
     }

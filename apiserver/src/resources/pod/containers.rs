@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use timonel_api::quantity::Quantity;
 use timonel_api::{FieldError, Path, names};
 
-use super::super::common::{any_of, wrong};
-use super::super::value::{at, entries, flag, has, int, list, text};
-use super::{environment, mounts};
+use super::super::amounts;
+use super::super::common::{one_of, wrong};
+use super::super::value::{at, has, int, list, text};
+use super::{environment, mounts, security};
 
 const ONLY_SIDECARS: &str = "may not be set for init containers without restartPolicy=Always";
 
@@ -18,8 +18,6 @@ pub(super) struct Around<'a> {
     pub(super) spec: &'a Value,
     /// The volumes that may be mounted.
     pub(super) volumes: &'a BTreeMap<&'a str, &'a Value>,
-    /// Whether it is a pod's, and not that of a template from which pods are made.
-    pub(super) is_pod: bool,
 }
 
 /// Checks a container of a pod: what all kinds of containers have.
@@ -30,23 +28,32 @@ pub(super) fn validate(container: &Value, path: &Path, around: &Around<'_>, erro
     } else {
         wrong(&path.child("name"), name, names::label(name, false), errors);
     }
-    let image = text(container, "image");
-    if image.is_empty() {
+    if text(container, "image").is_empty() {
         errors.push(FieldError::required(&path.child("image"), ""));
-    } else if around.is_pod && image.trim() != image {
-        let detail = "must not have leading or trailing whitespace";
-        errors.push(FieldError::invalid(&path.child("image"), image, detail));
     }
-    choices(container, path, errors);
+    let policies = ["File", "FallbackToLogsOnError"];
+    one_of(container, "terminationMessagePolicy", &policies, path, errors);
     ports(container, path, errors);
     environment::validate(container, path, errors);
     mounts::validate(container, path, around.volumes, errors);
-    resources(at(container, "resources"), &path.child("resources"), errors);
-    claims(container, around.spec, &path.child("resources").child("claims"), errors);
+    let policies = ["Always", "IfNotPresent", "Never"];
+    one_of(container, "imagePullPolicy", &policies, path, errors);
+    let at_resources = path.child("resources");
+    let resources = at(container, "resources");
+    amounts::requirements(resources, amounts::container_resource_name, &at_resources, errors);
+    claims(container, around.spec, &at_resources.child("claims"), errors);
     resize_policy(container, around.spec, &path.child("resizePolicy"), errors);
-    let restarts = ["Always", "Never", "OnFailure"];
-    any_of(container, "restartPolicy", &restarts, path, errors);
-    security(at(container, "securityContext"), &path.child("securityContext"), errors);
+    let at_context = path.child("securityContext");
+    security::of_container(at(container, "securityContext"), around.spec, &at_context, errors);
+}
+
+/// Checks what is asked of a pod's image and not of a template's.
+pub(super) fn trimmed_image(container: &Value, path: &Path, errors: &mut Vec<FieldError>) {
+    let image = text(container, "image");
+    if image.trim() != image {
+        let detail = "must not have leading or trailing whitespace";
+        errors.push(FieldError::invalid(&path.child("image"), image, detail));
+    }
 }
 
 /// Checks that the devices a container asks for are among its pod's.
@@ -60,9 +67,21 @@ fn claims(container: &Value, spec: &Value, path: &Path, errors: &mut Vec<FieldEr
             errors.push(FieldError::required(&path, ""));
             continue;
         }
-        if !seen.insert((name, text(claim, "request"))) {
-            errors.push(FieldError::duplicate(&path, name));
+        let request = text(claim, "request");
+        if !request.is_empty() && !seen.contains(&(name, "")) {
+            wrong(&path.child("request"), request, names::label(request, false), errors);
         }
+        // The whole claim holds each of its requests.
+        if seen.contains(&(name, "")) {
+            errors.push(FieldError::duplicate(&path, name));
+        } else if seen.contains(&(name, request)) {
+            errors.push(FieldError::duplicate(&path, format!("{name}/{request}")));
+        } else if request.is_empty() {
+            for _ in seen.iter().filter(|(other, _)| *other == name) {
+                errors.push(FieldError::duplicate(&path, name));
+            }
+        }
+        seen.insert((name, request));
         if !known.contains(name) {
             let mut error = FieldError::not_found(&path, name);
             let names: Vec<&str> = known.iter().copied().collect();
@@ -100,45 +119,6 @@ fn resize_policy(container: &Value, spec: &Value, path: &Path, errors: &mut Vec<
             let detail = "must be 'NotRequired' when `restartPolicy` is 'Never'";
             errors.push(FieldError::invalid(path, restart, detail));
         }
-    }
-}
-
-fn choices(container: &Value, path: &Path, errors: &mut Vec<FieldError>) {
-    let choices: [(&str, &[&str]); 2] = [
-        ("imagePullPolicy", &["Always", "IfNotPresent", "Never"]),
-        ("terminationMessagePolicy", &["File", "FallbackToLogsOnError"]),
-    ];
-    for (field, supported) in choices {
-        let value = text(container, field);
-        if value.is_empty() {
-            errors.push(FieldError::required(&path.child(field), ""));
-        } else if !supported.contains(&value) {
-            errors.push(FieldError::not_supported(&path.child(field), value, supported));
-        }
-    }
-}
-
-fn security(context: &Value, context_path: &Path, errors: &mut Vec<FieldError>) {
-    for field in ["runAsUser", "runAsGroup"] {
-        if let Some(id) = int(context, field)
-            && !(0..=2_147_483_647).contains(&id)
-        {
-            errors.push(FieldError::invalid(
-                &context_path.child(field),
-                id,
-                "must be between 0 and 2147483647, inclusive",
-            ));
-        }
-    }
-    if has(context, "allowPrivilegeEscalation")
-        && !flag(context, "allowPrivilegeEscalation")
-        && flag(context, "privileged")
-    {
-        errors.push(FieldError::invalid(
-            context_path,
-            context.clone(),
-            "cannot set `allowPrivilegeEscalation` to false and `privileged` to true",
-        ));
     }
 }
 
@@ -323,37 +303,3 @@ fn port_or_name(port: &Value, path: &Path, errors: &mut Vec<FieldError>) {
         other => port_number(other.as_i64().unwrap_or(0), path, errors),
     }
 }
-
-/// Checks requests and limits: readable, not negative, requests within limits.
-fn resources(resources: &Value, path: &Path, errors: &mut Vec<FieldError>) {
-    let parse = |field: &str, errors: &mut Vec<FieldError>| {
-        let mut parsed = Vec::new();
-        for (name, value) in entries(resources, field) {
-            let path = path.child(field).key(name);
-            let written = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            match written.parse::<Quantity>() {
-                Err(_) => errors.push(FieldError::invalid(&path, written, QUANTITY)),
-                Ok(quantity) if quantity < Quantity::default() => {
-                    errors.push(FieldError::invalid(
-                        &path,
-                        written,
-                        "must be greater than or equal to 0",
-                    ));
-                }
-                Ok(quantity) => parsed.push((name, written, quantity)),
-            }
-        }
-        parsed
-    };
-    let limits = parse("limits", errors);
-    for (name, written, request) in parse("requests", errors) {
-        if let Some((_, limit_text, limit)) = limits.iter().find(|(limited, ..)| *limited == name)
-            && request > *limit
-        {
-            let detail = format!("must be less than or equal to {name} limit of {limit_text}");
-            errors.push(FieldError::invalid(&path.child("requests"), written, detail));
-        }
-    }
-}
-
-const QUANTITY: &str = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";

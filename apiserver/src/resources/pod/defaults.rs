@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::super::amounts::is_huge_page;
 use super::super::value::{at, default, default_text, each, entries, flag, has, int, set, text, within};
+use super::whole::aggregate_requests;
 
 /// `0644`: the mode of files in configMap, secret, downwardAPI and projected volumes.
 const DEFAULT_MODE: i64 = 0o644;
@@ -15,7 +17,21 @@ pub(super) fn pod(pod: &mut Value) {
         for list in ["containers", "initContainers"] {
             each(spec, list, requests_from_limits);
         }
+        requests_of_whole(spec);
     });
+    within(pod, "status", one_address);
+}
+
+/// One address and several are two ways to say the same. Where they differ the one counts: old kubelets know no other.
+fn one_address(status: &mut Value) {
+    let first = at(status, "podIPs").get(0).map(|first| text(first, "ip").to_owned());
+    let own = text(status, "podIP").to_owned();
+    match first {
+        Some(first) if own.is_empty() => set(status, "podIP", first),
+        Some(first) if own == first => {}
+        _ if own.is_empty() => {}
+        _ => set(status, "podIPs", json!([{"ip": own}])),
+    }
 }
 
 /// Fills in a pod spec, as it stands in a pod or in a template.
@@ -128,6 +144,33 @@ fn requests_from_limits(container: &mut Value) {
     });
 }
 
+/// Fills in what a pod as a whole requests, where it says something of it: what its containers request, else its limits.
+fn requests_of_whole(spec: &mut Value) {
+    let own = |spec: &Value, field: &str| -> Vec<(String, Value)> {
+        let all = entries(at(spec, "resources"), field);
+        all.map(|(name, value)| (name.to_owned(), value.clone())).collect()
+    };
+    let limits = own(spec, "limits");
+    if limits.is_empty() && own(spec, "requests").is_empty() {
+        return;
+    }
+    let containers = aggregate_requests(spec).into_iter();
+    let requests = containers.map(|(name, amount)| (name, Value::from(amount.to_string())));
+    // Pages are not shared out by what is asked for.
+    let requests = requests.filter(|(name, _)| ["cpu", "memory"].contains(&name.as_str()));
+    let known = |name: &str| ["cpu", "memory"].contains(&name) || is_huge_page(name);
+    let limits = limits.into_iter().filter(|(name, _)| known(name));
+    let all: Vec<(String, Value)> = requests.chain(limits).collect();
+    within(spec, "resources", |resources| {
+        default(resources, "requests", json!({}));
+        within(resources, "requests", |requests| {
+            for (name, value) in all {
+                default(requests, &name, value);
+            }
+        });
+    });
+}
+
 fn volume(volume: &mut Value) {
     let has_source = volume
         .as_object()
@@ -225,6 +268,31 @@ mod tests {
         );
         assert_eq!(object["spec"]["restartPolicy"], "Always");
         assert_eq!(object["spec"]["enableServiceLinks"], true);
+    }
+
+    #[test]
+    fn an_address_is_told_in_both_ways() {
+        let told = |status: Value| {
+            let mut object = json!({"status": status});
+            pod(&mut object);
+            object["status"].take()
+        };
+        let both = json!({"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}]});
+        assert_eq!(told(json!({"podIP": "10.0.0.1"})), both);
+        assert_eq!(told(json!({"podIPs": [{"ip": "10.0.0.1"}]})), both);
+        assert_eq!(told(json!({"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.2"}]})), both);
+        assert_eq!(told(json!({})), json!({}));
+    }
+
+    #[test]
+    fn a_whole_pod_requests_what_its_containers_do() {
+        let mut object = json!({"spec": {"resources": {"limits": {"cpu": "4", "memory": "1Gi"}}, "containers": [
+            {"name": "a", "image": "a:1", "resources": {"requests": {"cpu": "1", "ephemeral-storage": "1"}}}, {"name": "b", "image": "a:1", "resources": {"limits": {"cpu": "1"}}}]}});
+        pod(&mut object);
+        assert_eq!(
+            object["spec"]["resources"],
+            json!({"limits": {"cpu": "4", "memory": "1Gi"}, "requests": {"cpu": "2", "memory": "1Gi"}})
+        );
     }
 
     #[test]

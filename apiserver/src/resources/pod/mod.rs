@@ -1,18 +1,29 @@
 //! Pods, and the pod template that every workload kind embeds.
 
 mod affinity;
+mod annotations;
 mod columns;
 mod containers;
 mod defaults;
+mod dns;
 mod environment;
+mod ephemeral;
 pub(crate) mod fields;
+mod label_keys;
 mod mounts;
 mod overlaps;
+mod resize;
+mod restart;
+mod security;
+mod status;
 mod sysctls;
 mod template;
+mod tolerations;
 mod update;
 mod volumes;
 mod warnings;
+mod whole;
+mod windows;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -22,11 +33,12 @@ use timonel_api::{FieldError, Path};
 
 pub(crate) use self::defaults::{claim_spec, template as default_template};
 pub(crate) use self::template::template as validate_template;
+pub(crate) use self::tolerations::{effect as taint_effect, validate as validate_tolerations};
 pub(crate) use self::warnings::{
     claim_spec as claim_warnings, template as template_warnings, volume_source as volume_warnings,
 };
 use super::strategy::{Column, Context, Strategy};
-use super::value::{at, default, ensure, flag, int, list, set, text};
+use super::value::{at, ensure, flag, int, list, set, text};
 
 /// `pods`.
 pub(super) struct Pods;
@@ -37,11 +49,9 @@ impl Strategy for Pods {
     }
 
     fn prepare_create(&self, pod: &mut Value, _context: &Context<'_>) {
-        let qos = qos_class(pod);
         let gated = !list(at(pod, "spec"), "schedulingGates").is_empty();
         if let Some(status) = ensure(pod, "status") {
             set(status, "phase", "Pending");
-            set(status, "qosClass", qos);
             if gated {
                 set(
                     status,
@@ -52,21 +62,37 @@ impl Strategy for Pods {
         }
     }
 
-    fn prepare_update(&self, new: &mut Value, old: &Value, _context: &Context<'_>) {
-        let qos = text(at(old, "status"), "qosClass");
-        if let Some(status) = ensure(new, "status") {
-            default(status, "qosClass", qos);
+    fn settle_create(&self, pod: &mut Value) {
+        label_keys::merge(pod);
+        // What limit ranges have filled in counts.
+        let qos = qos_class(pod);
+        if let Some(status) = ensure(pod, "status") {
+            set(status, "qosClass", qos);
         }
     }
 
-    fn validate(&self, pod: &Value) -> Vec<FieldError> {
-        let mut errors = template::pod_metadata(at(pod, "metadata"), &Path::new("metadata"));
-        errors.extend(template::pod_spec(at(pod, "spec"), Some(pod), &Path::new("spec")));
-        errors
+    fn prepare_status(&self, new: &mut Value, old: &Value, _context: &Context<'_>) {
+        status::prepare(new, old);
+    }
+
+    fn validate_create(&self, pod: &Value) -> Vec<FieldError> {
+        template::new_pod(pod)
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         update::pod(new, old)
+    }
+
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        status::validate(new, old)
+    }
+
+    fn validate_part_update(&self, part: &str, new: &Value, old: &Value) -> Vec<FieldError> {
+        match part {
+            "ephemeralcontainers" => update::ephemeral_containers(new, old),
+            "resize" => resize::validate(new, old),
+            _ => Vec::new(),
+        }
     }
 
     fn warnings(&self, pod: &Value) -> Vec<String> {
@@ -85,7 +111,11 @@ impl Strategy for Pods {
         if text(spec, "nodeName").is_empty() || ended {
             return Some(0);
         }
-        Some(int(spec, "terminationGracePeriodSeconds").unwrap_or(30).max(1))
+        match int(spec, "terminationGracePeriodSeconds").unwrap_or(30) {
+            // As upstream: at once would be more than was meant.
+            ..0 => Some(1),
+            seconds => Some(seconds),
+        }
     }
 
     fn selectable_fields(&self, pod: &Value) -> Vec<(&'static str, String)> {
@@ -149,6 +179,15 @@ impl Strategy for PodTemplates {
         let [containers, images] = super::cells::containers_and_images(template);
         let labels = super::cells::labels(at(template, "metadata"), "labels");
         vec![super::cells::name(object), containers, images, json!(labels)]
+    }
+}
+
+/// Visits the containers of a pod spec, of all three kinds, with where each stands.
+fn visit<'a>(spec: &'a Value, path: &Path, mut visit: impl FnMut(&'a Value, &Path)) {
+    for field in ["initContainers", "containers", "ephemeralContainers"] {
+        for (index, container) in list(spec, field).iter().enumerate() {
+            visit(container, &path.child(field).index(index));
+        }
     }
 }
 
