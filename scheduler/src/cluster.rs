@@ -190,7 +190,9 @@ impl Cluster {
         if moved {
             self.count_pods(&info, -1);
         }
-        Arc::make_mut(&mut info).set_node(node);
+        let changed = Arc::make_mut(&mut info);
+        changed.set_node(node);
+        self.index.share_symbols(changed);
         self.index.count_node(&info, 1);
         if moved {
             self.count_pods(&info, 1);
@@ -443,8 +445,8 @@ mod tests {
                 let mut all: Vec<String> = classes.chain(carried).filter(|line| !line.ends_with("[]")).collect();
                 all.retain(|line| !line.contains("values: {}"));
                 let nodes = snapshot.index.nodes_per_domain("topology.kubernetes.io/zone");
-                let images = snapshot.index.nodes_with_image(&Symbol::new("image:0"));
-                format!("{all:#?} {nodes:?} {images} {}", snapshot.order.len())
+                let images = snapshot.index.image(&Symbol::new("image:0"));
+                format!("{all:#?} {nodes:?} {images:?} {}", snapshot.order.len())
             };
             assert_eq!(known(&snapshot), known(&anew), "after step {step}");
             for kept in snapshot.index.kept() {

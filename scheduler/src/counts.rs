@@ -19,6 +19,11 @@ impl Counts {
         self.values.get(value).copied().unwrap_or(0)
     }
 
+    /// Returns the symbol of a value as it stands here: finding it with that one compares no texts.
+    pub fn known(&self, value: &Symbol) -> Option<&Symbol> {
+        self.values.get_key_value(value).map(|(known, _)| known)
+    }
+
     /// Returns how many values there are.
     pub fn len(&self) -> usize {
         self.values.len()

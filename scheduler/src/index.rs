@@ -253,6 +253,20 @@ impl PodIndex {
         }
     }
 
+    /// Lets a node share the symbols of its domains and images with other nodes: where two are one, no texts are compared.
+    pub(crate) fn share_symbols(&self, node: &mut NodeInfo) {
+        node.share_symbols(
+            |at, domain| self.nodes.get(at)?.known(domain).cloned(),
+            |image| self.images.known(image).cloned(),
+        );
+    }
+
+    /// Returns the symbol of an image as nodes have it, and how many have it; `None` where none has.
+    pub fn image(&self, image: &Symbol) -> Option<(Symbol, i64)> {
+        let known = self.images.known(image)?;
+        Some((known.clone(), self.images.get(known)))
+    }
+
     /// Counts a node among those of its domains, or takes it out.
     pub(crate) fn count_node(&mut self, node: &NodeInfo, by: i64) {
         for (image, _) in node.images.iter() {
@@ -269,11 +283,6 @@ impl PodIndex {
     pub fn nodes_per_domain(&self, key: &str) -> Option<&Counts> {
         let at = KEYS.iter().position(|known| *known == key)?;
         self.nodes.get(at)
-    }
-
-    /// Returns how many nodes have an image.
-    pub fn nodes_with_image(&self, image: &Symbol) -> i64 {
-        self.images.get(image)
     }
 
     /// Visits the classes of placed pods.

@@ -92,6 +92,26 @@ impl NodeInfo {
         self.node = Some(node);
     }
 
+    /// Replaces symbols by equal ones that others have already.
+    pub(crate) fn share_symbols(
+        &mut self,
+        domain: impl Fn(usize, &Symbol) -> Option<Symbol>,
+        image: impl Fn(&Symbol) -> Option<Symbol>,
+    ) {
+        for (at, own) in self.domains.iter_mut().enumerate() {
+            if let Some(own) = own
+                && let Some(shared) = domain(at, own)
+            {
+                *own = shared;
+            }
+        }
+        for (own, _) in &mut Arc::make_mut(&mut self.images).0 {
+            if let Some(shared) = image(own) {
+                *own = shared;
+            }
+        }
+    }
+
     /// Forgets the node's own part; the pods stay.
     pub fn forget_node(&mut self) {
         *self = Self {

@@ -32,8 +32,8 @@ impl Plugin for ImageLocality {
         let total = snapshot.nodes.len().max(1) as f64;
         let count = i64::try_from(names.len()).unwrap_or(1).max(1);
         let spread = |name: Symbol| {
-            let nodes = snapshot.index.nodes_with_image(&name);
-            (nodes > 0).then(|| (name, nodes as f64 / total))
+            let (known, nodes) = snapshot.index.image(&name)?;
+            Some((known, nodes as f64 / total))
         };
         let images: Vec<(Symbol, f64)> = names.into_iter().filter_map(spread).collect();
         let max = MAX_PER_CONTAINER * count;
