@@ -139,6 +139,7 @@ fn main() -> Result<(), Failure> {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let before = Instant::now();
         let info = Arc::new(PodInfo::new(raw, Some(selector)));
+        cluster.attend_to(&profile, &info);
         let snapshot = cluster.snapshot();
         let turn = Turn {
             start,

@@ -105,7 +105,7 @@ impl Account {
             node: node.to_owned(),
             plugin: rejection.plugin,
             reasons: rejection.reasons.iter().map(|reason| reason.to_string()).collect(),
-            detail: rejection.detail.clone(),
+            detail: rejection.detail.as_ref().map(|detail| detail.to_string()),
         });
         let nodes: Vec<NodeAccount> = can.chain(cannot).take(nodes).collect();
         Self {

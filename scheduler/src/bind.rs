@@ -10,7 +10,8 @@ use serde_json::json;
 use timonel_api::ObjectKey;
 use timonel_client::Clock;
 
-use crate::pod_info::{nominated_node, scheduler_name};
+use crate::extender::{self, Extender, ExtenderError};
+use crate::pod_info::{PodInfo, nominated_node, scheduler_name};
 
 /// A write that takes longer is given up; the watch will tell how it ended.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -47,6 +48,17 @@ pub(crate) enum WriteError {
         #[source]
         source: Box<crate::volumes::VolumeError>,
     },
+    /// The extender whose task it is did not bind it.
+    #[error("cannot have pod {pod} bound to node {node} by an extender")]
+    Extender {
+        /// Which pod.
+        pod: ObjectKey,
+        /// To which node.
+        node: String,
+        /// Why.
+        #[source]
+        source: ExtenderError,
+    },
     /// No answer in time.
     #[error("binding pod {pod} timed out")]
     Timeout {
@@ -55,8 +67,25 @@ pub(crate) enum WriteError {
     },
 }
 
-/// Binds a pod to a node.
-pub(crate) async fn bind(client: &kube::Client, pod: &ObjectKey, uid: &str, node: &str) -> Result<(), WriteError> {
+/// Binds a pod to a node, or has it bound by the extender whose task that is.
+pub(crate) async fn bind(
+    client: &kube::Client,
+    extenders: &[Extender],
+    pod: &PodInfo,
+    node: &str,
+) -> Result<(), WriteError> {
+    match extender::bind(extenders, pod, node).await {
+        Ok(true) => Ok(()),
+        Ok(false) => bind_here(client, &pod.key, &pod.uid, node).await,
+        Err(source) => Err(WriteError::Extender {
+            pod: pod.key.clone(),
+            node: node.to_owned(),
+            source,
+        }),
+    }
+}
+
+async fn bind_here(client: &kube::Client, pod: &ObjectKey, uid: &str, node: &str) -> Result<(), WriteError> {
     let binding = json!({
         "apiVersion": "v1",
         "kind": "Binding",

@@ -13,6 +13,7 @@ use timonel_client::Reader;
 
 use crate::index::PodIndex;
 use crate::pod_info::PodInfo;
+use crate::profile::Profile;
 use crate::snapshot::{NodeInfo, Nominated, Order, Snapshot};
 
 /// Owners and services, for default topology spreading.
@@ -131,6 +132,15 @@ impl Cluster {
         }
     }
 
+    /// Prepares for a decision about a pod: what its profile's plugins will ask of placed pods is kept from now on.
+    pub fn attend_to(&mut self, profile: &Profile, pod: &PodInfo) {
+        for enabled in &profile.plugins {
+            for query in enabled.plugin.asks(pod) {
+                self.index.attend(query, &self.nodes);
+            }
+        }
+    }
+
     /// Returns what is known of a node.
     pub fn node(&self, name: &str) -> Option<Arc<NodeInfo>> {
         self.nodes.get(name).cloned()
@@ -176,17 +186,17 @@ impl Cluster {
         let moved = old
             .as_ref()
             .is_none_or(|old| old.metadata.labels != node.metadata.labels);
-        if let Some(old) = &old {
-            self.index.count_node(old, &info.images, -1);
-        }
+        self.index.count_node(&info, -1);
         if moved {
-            for pod in info.pods.values() {
-                self.index.count(pod, &name, old.as_deref(), -1);
-                self.index.count(pod, &name, Some(&node), 1);
-            }
+            self.count_pods(&info, -1);
         }
-        Arc::make_mut(&mut info).set_node(Arc::clone(&node));
-        self.index.count_node(&node, &info.images, 1);
+        let changed = Arc::make_mut(&mut info);
+        changed.set_node(node);
+        self.index.share_symbols(changed);
+        self.index.count_node(&info, 1);
+        if moved {
+            self.count_pods(&info, 1);
+        }
         self.disordered |= moved;
         if !self.disordered {
             self.order.set(Arc::clone(&info));
@@ -195,20 +205,22 @@ impl Cluster {
         old
     }
 
+    fn count_pods(&mut self, node: &NodeInfo, by: i64) {
+        for pod in node.pods.values() {
+            self.index.count(pod, node, by);
+        }
+    }
+
     /// Forgets a node; pods that are still said to be on it stay counted.
     pub fn remove_node(&mut self, name: &str) {
         let Some(mut info) = self.nodes.remove(name) else {
             return;
         };
         self.disordered = true;
-        let node = Arc::make_mut(&mut info).node.take();
-        if let Some(node) = &node {
-            self.index.count_node(node, &info.images, -1);
-        }
-        for pod in info.pods.values() {
-            self.index.count(pod, name, node.as_deref(), -1);
-            self.index.count(pod, name, None, 1);
-        }
+        self.index.count_node(&info, -1);
+        self.count_pods(&info, -1);
+        Arc::make_mut(&mut info).forget_node();
+        self.count_pods(&info, 1);
         if !info.pods.is_empty() {
             self.unknown.insert(name.to_owned(), info);
         }
@@ -262,7 +274,7 @@ impl Cluster {
         };
         self.change_node(&placed.node, |info, index| {
             if let Some(pod) = info.pods.get(uid).cloned() {
-                index.count(&pod, &info.name, info.node.as_deref(), -1);
+                index.count(&pod, info, -1);
                 info.remove_pod(uid);
             }
         });
@@ -273,11 +285,7 @@ impl Cluster {
     fn change_node(&mut self, name: &str, change: impl FnOnce(&mut NodeInfo, &mut PodIndex)) {
         if let Some(info) = self.nodes.get_mut(name) {
             if !self.disordered {
-                // Nobody else holds the node then, so that it is changed where it stands.
-                self.order.set(Arc::new(NodeInfo {
-                    name: name.to_owned(),
-                    ..NodeInfo::default()
-                }));
+                self.order.release(name);
             }
             change(Arc::make_mut(info), &mut self.index);
             if !self.disordered {
@@ -328,9 +336,9 @@ impl Cluster {
         }
         self.change_node(node, |there, index| {
             if let Some(old) = there.pods.get(&info.uid).cloned() {
-                index.count(&old, &there.name, there.node.as_deref(), -1);
+                index.count(&old, there, -1);
             }
-            index.count(&info, &there.name, there.node.as_deref(), 1);
+            index.count(&info, there, 1);
             there.add_pod(info);
         });
         let node = node.to_owned();
@@ -339,23 +347,24 @@ impl Cluster {
 }
 
 fn fresh(name: &str) -> Arc<NodeInfo> {
-    Arc::new(NodeInfo {
-        name: name.to_owned(),
-        ..NodeInfo::default()
-    })
+    Arc::new(NodeInfo::named(name))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use serde_json::json;
 
     use super::*;
+    use crate::query::Query;
+    use crate::symbol::Symbol;
 
     fn node(at: u64, zone: u64) -> Arc<Node> {
         let name = format!("n{at}");
         let labels = json!({"kubernetes.io/hostname": name, "topology.kubernetes.io/zone": format!("z{zone}")});
         let images = json!([{"names": [format!("image:{}", at % 2)], "sizeBytes": 1}]);
-        let node = json!({"metadata": {"name": name, "labels": labels}, "status": {"images": images}});
+        let node = json!({"metadata": {"name": name, "labels": labels}, "status": {"images": images, "allocatable": {"pods": "20"}}});
         Arc::new(serde_json::from_value(node).unwrap())
     }
 
@@ -365,15 +374,36 @@ mod tests {
         let affinity = match kind {
             0 => json!({}),
             1 => json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}),
-            _ => {
+            2 => {
                 json!({"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 3, "podAffinityTerm": term}]}})
             }
+            _ => json!({"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}),
+        };
+        let constraint = json!({
+            "maxSkew": 1 + at % 2, "topologyKey": "topology.kubernetes.io/zone", "labelSelector": {"matchLabels": {"app": "a0"}},
+            "whenUnsatisfiable": if at.is_multiple_of(3) { "DoNotSchedule" } else { "ScheduleAnyway" },
+        });
+        let spread = if at.is_multiple_of(2) {
+            json!([constraint])
+        } else {
+            json!([])
         };
         let pod = json!({
             "metadata": {"name": format!("p{at}"), "namespace": "d", "uid": format!("u{at}"), "labels": {"app": format!("a{kind}")}},
-            "spec": {"affinity": affinity, "containers": []},
+            "spec": {"affinity": affinity, "topologySpreadConstraints": spread, "containers": []},
         });
-        Arc::new(PodInfo::new(Arc::new(serde_json::from_value(pod).unwrap()), None))
+        let selector = (at % 4 != 1).then(|| LabelSelector::parse("app in (a0,a2)").unwrap());
+        Arc::new(PodInfo::new(Arc::new(serde_json::from_value(pod).unwrap()), selector))
+    }
+
+    /// What plugins would ask about such a pod.
+    fn questions(of: &PodInfo) -> Vec<Query<'_>> {
+        static PROFILE: LazyLock<Profile> = LazyLock::new(Profile::default);
+        PROFILE
+            .plugins
+            .iter()
+            .flat_map(|enabled| enabled.plugin.asks(of))
+            .collect()
     }
 
     /// What is counted as things come and go is what counting all of them anew gives, whatever came and went.
@@ -386,8 +416,8 @@ mod tests {
         };
         let mut cluster = Cluster::default();
         for step in 0..2000 {
-            let (at, kind) = (next(6), next(3));
-            match next(6) {
+            let (at, kind) = (next(6), next(4));
+            match next(7) {
                 0 | 1 => {
                     cluster.set_node(node(at, next(3)));
                 }
@@ -396,6 +426,7 @@ mod tests {
                     cluster.remove_pod(&format!("u{}", next(12)));
                 }
                 4 => cluster.assume(pod(next(12), kind), &format!("n{at}")),
+                5 => cluster.attend_to(&Profile::default(), &pod(next(12), kind)),
                 _ => cluster.set_placed(pod(next(12), kind), &format!("n{at}")),
             }
             let snapshot = cluster.snapshot();
@@ -403,25 +434,59 @@ mod tests {
             // Pods on nodes that are not known any more are in the one and not in the other: they are in no domain.
             let known = |snapshot: &Snapshot| {
                 let classes = snapshot.index.classes().map(|class| {
-                    let on: Vec<_> = class
-                        .on
-                        .iter()
-                        .filter(|(name, _)| snapshot.nodes.contains_key(&***name))
+                    let on = class.on.iter();
+                    let on: Vec<_> = on
+                        .filter(|(name, _)| snapshot.nodes.contains_key(name.as_str()))
                         .collect();
-                    let zones = class.per_domain("topology.kubernetes.io/zone", &snapshot.nodes);
-                    format!("{:?} {:?} {on:?} {zones:?}", class.labels, class.leaving)
+                    format!("{:?} {:?} {on:?}", class.labels, class.leaving)
                 });
                 let carried = snapshot.index.carried();
                 let carried = carried.map(|carried| format!("{:?} {:?}", carried.speech, carried.counts));
-                let all: Vec<String> = classes.chain(carried).filter(|line| !line.ends_with("{}")).collect();
+                let mut all: Vec<String> = classes.chain(carried).filter(|line| !line.ends_with("[]")).collect();
+                all.retain(|line| !line.contains("values: {}"));
                 let nodes = snapshot.index.nodes_per_domain("topology.kubernetes.io/zone");
-                format!(
-                    "{all:#?} {nodes:?} {} {}",
-                    snapshot.index.nodes_with_image("image:0"),
-                    snapshot.order.len()
-                )
+                let images = snapshot.index.image(&Symbol::new("image:0"));
+                format!("{all:#?} {nodes:?} {images:?} {}", snapshot.order.len())
             };
             assert_eq!(known(&snapshot), known(&anew), "after step {step}");
+            for kept in snapshot.index.kept() {
+                let counted = snapshot.index.counted_anew(&kept.query, &snapshot.nodes);
+                assert_eq!(kept.counts, counted, "{:?} after step {step}", kept.query);
+            }
+        }
+        assert!(cluster.index.kept().count() >= 4, "what is asked is kept");
+    }
+
+    /// A decision is the same whether the answers to its questions are kept or counted for it.
+    #[test]
+    fn kept_answers_change_no_decision() {
+        let mut random = 3u64;
+        let mut next = |below: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (random >> 33) % below
+        };
+        let (profile, mut cluster) = (Profile::default(), Cluster::default());
+        for at in 0..8 {
+            cluster.set_node(node(at, at % 3));
+        }
+        for step in 0..400u64 {
+            let asked = pod(step, next(4));
+            let turn = crate::Turn {
+                tie: next(1000),
+                ..crate::Turn::default()
+            };
+            let without = crate::decide_for(&profile, &asked, &cluster.snapshot(), turn);
+            cluster.attend_to(&profile, &asked);
+            assert!(questions(&asked).is_empty() || cluster.index.kept().count() > 0);
+            let with = crate::decide_for(&profile, &asked, &cluster.snapshot(), turn);
+            assert_eq!(without.verdicts(), with.verdicts(), "step {step}");
+            assert_eq!(without.node, with.node, "step {step}");
+            if let Some(node) = with.node {
+                cluster.assume(asked, &node);
+            }
+            if next(3) == 0 {
+                cluster.remove_pod(&format!("u{}", next(step + 1)));
+            }
         }
     }
 }

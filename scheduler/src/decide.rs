@@ -35,10 +35,10 @@ pub enum Verdict {
 
 /// What one plugin gave the feasible nodes, in their order.
 #[derive(Clone, Debug)]
-struct Column {
-    plugin: &'static str,
-    weight: i64,
-    scores: Vec<i64>,
+pub(crate) struct Column {
+    pub(crate) plugin: &'static str,
+    pub(crate) weight: i64,
+    pub(crate) scores: Vec<i64>,
 }
 
 /// The decision about one pod, with the verdict on every node that was looked at.
@@ -54,6 +54,8 @@ pub struct Decision {
     pub refusal: Option<Rejection>,
     /// Who said beforehand which nodes alone can do; the others were not looked at.
     pub narrowed_by: BTreeSet<&'static str>,
+    /// Somebody beside the plugins took nodes away.
+    narrowed_beside: Option<&'static str>,
     feasible: Vec<Arc<NodeInfo>>,
     totals: Vec<i64>,
     columns: Vec<Column>,
@@ -83,7 +85,7 @@ impl Decision {
         }
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for rejection in self.rejections() {
-            for reason in &rejection.1.reasons {
+            for reason in rejection.1.reasons.iter() {
                 *counts.entry(reason).or_insert(0) += 1;
             }
         }
@@ -103,7 +105,33 @@ impl Decision {
     pub fn rejected_by(&self) -> BTreeSet<&'static str> {
         let nodes = self.rejected.iter().map(|(_, rejection)| rejection.plugin);
         let all = self.refusal.iter().map(|rejection| rejection.plugin);
-        nodes.chain(all).chain(self.narrowed_by.iter().copied()).collect()
+        let beside = self.narrowed_by.iter().copied().chain(self.narrowed_beside);
+        nodes.chain(all).chain(beside).collect()
+    }
+
+    /// The nodes that can take the pod, as far as is known.
+    pub(crate) fn feasible(&self) -> &[Arc<NodeInfo>] {
+        &self.feasible
+    }
+
+    /// Leaves only some of the nodes, before they are scored: extenders have spoken. `why` says why not another, if anybody said.
+    pub(crate) fn narrow(&mut self, left: &BTreeSet<String>, why: impl Fn(&str) -> Option<Rejection>) {
+        let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.feasible)
+            .into_iter()
+            .partition(|node| left.contains(&node.name));
+        if !gone.is_empty() {
+            self.narrowed_beside = Some(crate::extender::NAME);
+        }
+        let told = gone.into_iter().filter_map(|node| {
+            let rejection = why(&node.name)?;
+            Some((node, rejection))
+        });
+        self.rejected.extend(told);
+        self.feasible = kept;
+        if self.feasible.is_empty() {
+            self.node = None;
+        }
+        self.totals = vec![0; self.feasible.len()];
     }
 
     fn absent_reason(&self) -> String {
@@ -191,15 +219,49 @@ fn prepare<'a>(profile: &'a Profile, pod: &'a PodInfo, snapshot: &'a Snapshot) -
         .collect()
 }
 
-/// Decides where a pod goes.
+/// Decides where a pod goes, by plugins alone.
 pub fn decide_for(profile: &Profile, pod: &PodInfo, snapshot: &Snapshot, turn: Turn) -> Decision {
-    // Room was made for it: it goes there, where it fits by now, whatever would be better.
-    if let Some(node) = pod.nominated().and_then(|name| snapshot.nodes.get(name))
-        && fits(profile, pod, snapshot, node).is_ok()
-    {
-        return Decision::at_once(node, snapshot, turn.start);
+    if let Some(decision) = nominated(profile, pod, snapshot, turn) {
+        return decision;
     }
     let ready = prepare(profile, pod, snapshot);
+    let mut decision = search(profile, &ready, pod, snapshot, turn);
+    score(&ready, &mut decision);
+    choose(turn.tie, &mut decision);
+    decision
+}
+
+/// The decision about a pod for which room was made: it goes there, where it fits by now, whatever would be better.
+pub(crate) fn nominated(profile: &Profile, pod: &PodInfo, snapshot: &Snapshot, turn: Turn) -> Option<Decision> {
+    let node = pod.nominated().and_then(|name| snapshot.nodes.get(name))?;
+    fits(profile, pod, snapshot, node).ok()?;
+    Some(Decision::at_once(node, snapshot, turn.start))
+}
+
+/// The first half of a decision: which nodes can take the pod. [`finish`] is the other.
+pub(crate) fn find(profile: &Profile, pod: &PodInfo, snapshot: &Snapshot, turn: Turn) -> Decision {
+    search(profile, &prepare(profile, pod, snapshot), pod, snapshot, turn)
+}
+
+/// The second half of a decision: which of the nodes that can take the pod is the best. `beside` has scores of others than plugins.
+pub(crate) fn finish(
+    profile: &Profile,
+    pod: &PodInfo,
+    snapshot: &Snapshot,
+    beside: Vec<Column>,
+    turn: Turn,
+    decision: &mut Decision,
+) {
+    score(&prepare(profile, pod, snapshot), decision);
+    for column in beside {
+        add(&mut decision.totals, &column);
+        decision.columns.push(column);
+    }
+    choose(turn.tie, decision);
+}
+
+/// Asks the filters which nodes can take the pod.
+fn search(profile: &Profile, ready: &[Ready<'_>], pod: &PodInfo, snapshot: &Snapshot, turn: Turn) -> Decision {
     let mut decision = Decision {
         nodes: snapshot.nodes.len(),
         next_start: turn.start,
@@ -219,7 +281,7 @@ pub fn decide_for(profile: &Profile, pod: &PodInfo, snapshot: &Snapshot, turn: T
     match only {
         Some(names) => {
             let named = names.iter().filter_map(|name| snapshot.nodes.get(name));
-            look(profile, &ready, pod, snapshot, named, usize::MAX, &mut decision);
+            look(profile, ready, pod, snapshot, named, usize::MAX, &mut decision);
         }
         None => {
             let enough = if turn.thorough {
@@ -229,14 +291,19 @@ pub fn decide_for(profile: &Profile, pod: &PodInfo, snapshot: &Snapshot, turn: T
             };
             let start = turn.start % decision.nodes.max(1);
             let nodes = snapshot.nodes_from(start);
-            look(profile, &ready, pod, snapshot, nodes, enough, &mut decision);
+            look(profile, ready, pod, snapshot, nodes, enough, &mut decision);
             let seen = decision.feasible.len() + decision.rejected.len();
             decision.next_start = (start + seen) % decision.nodes.max(1);
         }
     }
-    score(&ready, &mut decision);
-    choose(turn.tie, &mut decision);
     decision
+}
+
+/// Adds the scores of a column to sums.
+fn add(totals: &mut [i64], column: &Column) {
+    for (total, score) in totals.iter_mut().zip(&column.scores) {
+        *total = total.saturating_add(score.saturating_mul(column.weight));
+    }
 }
 
 /// Looks at nodes one after another until enough can take the pod.
@@ -277,14 +344,13 @@ fn score(ready: &[Ready<'_>], decision: &mut Decision) {
         if scores.is_empty() {
             continue;
         }
-        for (total, score) in decision.totals.iter_mut().zip(&scores) {
-            *total += score * weight;
-        }
-        decision.columns.push(Column {
+        let column = Column {
             plugin: plugin.enabled.plugin.name(),
             weight,
             scores,
-        });
+        };
+        add(&mut decision.totals, &column);
+        decision.columns.push(column);
     }
 }
 

@@ -15,18 +15,23 @@ pub mod account;
 mod bind;
 pub mod cluster;
 pub mod config;
+pub mod counts;
 pub mod decide;
 pub mod desk;
+pub mod extender;
 pub mod index;
+pub mod node_info;
 pub mod plan;
 pub mod plugins;
 pub mod pod_info;
 pub mod preempt;
 pub mod profile;
+pub mod query;
 pub mod queue;
 pub mod resources;
 mod shell;
 pub mod snapshot;
+pub mod symbol;
 pub mod volumes;
 
 use std::sync::Arc;
@@ -38,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 pub use account::Account;
 pub use decide::{Decision, Turn, Verdict, decide, decide_for};
 pub use desk::Desk;
+pub use extender::Extender;
 pub use profile::Profile;
 pub use queue::QueueConfig;
 
@@ -50,6 +56,8 @@ pub struct Config {
     pub queue: QueueConfig,
     /// Set where several schedulers may run: only the leader works.
     pub leader: Option<LeaderConfig>,
+    /// Who is asked beside the plugins.
+    pub extenders: Vec<Extender>,
     /// Where people ask what was decided, and what would be.
     pub desk: Desk,
 }
@@ -60,6 +68,7 @@ impl Default for Config {
             profiles: vec![Arc::new(Profile::default())],
             queue: QueueConfig::default(),
             leader: None,
+            extenders: Vec::new(),
             desk: Desk::default(),
         }
     }

@@ -66,7 +66,7 @@ fn make_room(account: &mut Account, preemption: Preemption) {
     };
     match preemption {
         Preemption::NotEligible(why) => add(why),
-        Preemption::Nothing(why) => add(&why),
+        Preemption::Nothing(why) | Preemption::Failed(why) => add(&why),
         Preemption::Evict { node, victims, .. } => {
             account.victims = victims.iter().map(|victim| victim.key.to_string()).collect();
             account.nominated_node = Some(node);

@@ -8,6 +8,7 @@ use timonel_api::ObjectKey;
 use timonel_api::selector::LabelSelector;
 
 use crate::resources::{Resources, scored_requests};
+use crate::symbol::Symbol;
 
 /// A port of the node itself that a pod takes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,7 +38,7 @@ pub struct AffinityTerm {
     /// Which node label makes nodes one domain.
     pub topology_key: Arc<str>,
     /// Equal for terms that select the same pods in the same domains, so that many pods' terms are asked once.
-    pub(crate) identity: Arc<str>,
+    pub(crate) identity: Symbol,
 }
 
 impl AffinityTerm {
@@ -52,7 +53,7 @@ impl AffinityTerm {
         );
         Self {
             namespaces,
-            identity: identity.into(),
+            identity: Symbol::new(&identity),
             namespace_selector: term
                 .namespace_selector
                 .as_ref()
@@ -71,6 +72,12 @@ impl AffinityTerm {
     pub(crate) fn may_match(&self, pod: &PodInfo) -> bool {
         (self.namespace_selector.is_some() || self.namespaces.contains(&pod.key.namespace))
             && self.selector.matches_optional(pod.pod.metadata.labels.as_ref())
+    }
+
+    /// Names the namespaces that it is about; `None` where their labels decide.
+    pub(crate) fn fixed_namespaces(&self) -> Option<Vec<&str>> {
+        let names = || self.namespaces.iter().map(String::as_str).collect();
+        self.namespace_selector.is_none().then(names)
     }
 
     /// Tells whether the term selects pods of this namespace with these labels.

@@ -10,7 +10,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use timonel_api::selector::LabelSelector;
 
 use crate::decide::{Decision, fits};
-use crate::plugins::Rejection;
+use crate::plugins::{Reasons, Rejection};
 use crate::pod_info::PodInfo;
 use crate::profile::Profile;
 use crate::snapshot::{NodeInfo, Snapshot};
@@ -31,16 +31,20 @@ pub enum Preemption {
     NotEligible(&'static str),
     /// It would not help, and no node is nominated any more; the text goes after the decision's message.
     Nothing(String),
+    /// Extenders failed, or left no node; the text goes after the decision's message.
+    Failed(String),
 }
 
-struct Candidate {
-    node: String,
-    victims: Vec<Arc<PodInfo>>,
-    violations: usize,
+/// A node on which room could be made.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The node.
+    pub node: String,
+    /// Who must go, most important first.
+    pub victims: Vec<Arc<PodInfo>>,
+    /// How many of them budgets do not allow to.
+    pub violations: usize,
 }
-
-/// Why room cannot be made on a node.
-type Reasons = Vec<Cow<'static, str>>;
 
 /// Looks for the node where making room hurts least. `offset` says with which node to begin: a random number in production.
 pub fn preempt(
@@ -51,24 +55,26 @@ pub fn preempt(
     budgets: &[Arc<PodDisruptionBudget>],
     offset: u64,
 ) -> Preemption {
-    let Some(args) = &profile.preemption else {
-        return Preemption::NotEligible("");
-    };
-    if pod.spec().and_then(|spec| spec.preemption_policy.as_deref()) == Some("Never") {
-        return Preemption::NotEligible("preemption: not eligible due to preemptionPolicy=Never.");
+    match candidates(profile, pod, snapshot, decision, budgets, offset) {
+        Ok(candidates) => choose(pod, snapshot, candidates).unwrap_or_else(|| Preemption::Nothing(String::new())),
+        Err(none) => none,
     }
-    // Victims of an earlier attempt are still leaving: wait for them, unless the node would not do any more.
-    let nominated = pod.nominated().filter(|name| {
-        let mut rejections = decision.rejections();
-        !rejections.any(|(node, rejection)| node == *name && !rejection.resolvable)
-    });
-    let leaving = nominated.and_then(|node| snapshot.nodes.get(node)).is_some_and(|node| {
-        node.pods
-            .values()
-            .any(|other| other.priority < pod.priority && was_preempted(other))
-    });
-    if leaving {
-        return Preemption::NotEligible("preemption: not eligible due to a terminating pod on the nominated node.");
+}
+
+/// Looks for nodes where room can be made: at least one, or the reason why there is none.
+pub(crate) fn candidates(
+    profile: &Profile,
+    pod: &PodInfo,
+    snapshot: &Snapshot,
+    decision: &Decision,
+    budgets: &[Arc<PodDisruptionBudget>],
+    offset: u64,
+) -> Result<Vec<Candidate>, Preemption> {
+    let Some(args) = &profile.preemption else {
+        return Err(Preemption::NotEligible(""));
+    };
+    if let Some(why) = not_now(pod, snapshot, decision) {
+        return Err(Preemption::NotEligible(why));
     }
     // What was said of all nodes at once may be changed on any of them.
     let everywhere = decision.refusal.as_ref().is_some_and(|refusal| refusal.resolvable);
@@ -97,8 +103,8 @@ pub fn preempt(
                 violations,
             }),
             Err(why) => {
-                for reason in why {
-                    *reasons.entry(reason).or_insert(0) += 1;
+                for reason in why.iter() {
+                    *reasons.entry(reason.clone()).or_insert(0) += 1;
                 }
             }
         }
@@ -106,6 +112,39 @@ pub fn preempt(
             break;
         }
     }
+    if !candidates.is_empty() {
+        return Ok(candidates);
+    }
+    let texts = reasons.iter().map(|(reason, count)| format!("{count} {reason}"));
+    let mut texts: Vec<String> = texts.collect();
+    texts.sort();
+    let nodes = decision.nodes;
+    Err(Preemption::Nothing(format!(
+        "preemption: 0/{nodes} nodes are available: {}.",
+        texts.join(", ")
+    )))
+}
+
+/// Why a pod may not make room, or has to wait for what it has made already.
+fn not_now(pod: &PodInfo, snapshot: &Snapshot, decision: &Decision) -> Option<&'static str> {
+    if pod.spec().and_then(|spec| spec.preemption_policy.as_deref()) == Some("Never") {
+        return Some("preemption: not eligible due to preemptionPolicy=Never.");
+    }
+    // Victims of an earlier attempt are still leaving: wait for them, unless the node would not do any more.
+    let nominated = pod.nominated().filter(|name| {
+        let mut rejections = decision.rejections();
+        !rejections.any(|(node, rejection)| node == *name && !rejection.resolvable)
+    });
+    let leaving = nominated.and_then(|node| snapshot.nodes.get(node)).is_some_and(|node| {
+        node.pods
+            .values()
+            .any(|other| other.priority < pod.priority && was_preempted(other))
+    });
+    leaving.then_some("preemption: not eligible due to a terminating pod on the nominated node.")
+}
+
+/// Chooses the node where making room hurts least; `None` where there is none.
+pub(crate) fn choose(pod: &PodInfo, snapshot: &Snapshot, candidates: Vec<Candidate>) -> Option<Preemption> {
     // Upstream's order: fewest broken budgets, then the least important victims, then the fewest, then the youngest.
     let best = candidates.into_iter().min_by_key(|candidate| {
         let priorities = candidate.victims.iter().map(|victim| i64::from(victim.priority));
@@ -125,32 +164,13 @@ pub fn preempt(
             Reverse(oldest_important),
         )
     });
-    match best {
-        Some(candidate) => Preemption::Evict {
-            displaced: snapshot
-                .nominated
-                .get(&candidate.node)
-                .into_iter()
-                .flatten()
-                .filter(|other| other.priority < pod.priority)
-                .cloned()
-                .collect(),
-            node: candidate.node,
-            victims: candidate.victims,
-        },
-        None => {
-            let mut texts: Vec<String> = reasons
-                .iter()
-                .map(|(reason, count)| format!("{count} {reason}"))
-                .collect();
-            texts.sort();
-            let nodes = decision.nodes;
-            Preemption::Nothing(format!(
-                "preemption: 0/{nodes} nodes are available: {}.",
-                texts.join(", ")
-            ))
-        }
-    }
+    let candidate = best?;
+    let waiting = snapshot.nominated.get(&candidate.node).into_iter().flatten();
+    Some(Preemption::Evict {
+        displaced: waiting.filter(|other| other.priority < pod.priority).cloned().collect(),
+        node: candidate.node,
+        victims: candidate.victims,
+    })
 }
 
 /// Whether a pod is going because a scheduler wanted its room.
@@ -177,7 +197,7 @@ fn victims_on(
     node: &Arc<NodeInfo>,
     budgets: &[Arc<PodDisruptionBudget>],
 ) -> Result<(Vec<Arc<PodInfo>>, usize), Reasons> {
-    let nobody = || vec![Cow::Borrowed("No preemption victims found for incoming pod")];
+    let nobody = || Reasons::One(Cow::Borrowed("No preemption victims found for incoming pod"));
     let mut lower: Vec<Arc<PodInfo>> = node
         .pods
         .values()

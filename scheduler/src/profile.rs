@@ -31,6 +31,8 @@ pub struct Profile {
     pub plugins: Vec<Enabled>,
     /// Scheduling stops looking for nodes when this share of all of them can take the pod; 0 lets their number decide.
     pub percentage_of_nodes_to_score: usize,
+    /// Whether extenders choose among nodes as well, so that one that can take the pod is not enough.
+    pub extended: bool,
     /// Whether pods with gates wait (the SchedulingGates plugin).
     pub gates: bool,
     /// Whether room is made for pods that fit nowhere, and how (the DefaultPreemption plugin).
@@ -57,6 +59,7 @@ impl Profile {
             scheduler_name: scheduler_name.to_owned(),
             plugins: plugins::build(args).into_iter().map(enabled).collect(),
             percentage_of_nodes_to_score: 0,
+            extended: false,
             gates: true,
             preemption: Some(args.preemption.clone()),
             volume_patience: Some(args.volume_binding.patience()),
@@ -65,7 +68,7 @@ impl Profile {
 
     /// How many nodes that can take a pod are enough, of so many. Upstream's `numFeasibleNodesToFind`.
     pub fn enough(&self, nodes: usize) -> usize {
-        if self.plugins.iter().all(|enabled| enabled.weight.is_none()) {
+        if !self.extended && self.plugins.iter().all(|enabled| enabled.weight.is_none()) {
             return 1;
         }
         if nodes < MIN_FEASIBLE {

@@ -271,6 +271,10 @@ fn helps(waiting: &Waiting, happened: &Happened) -> bool {
     if waiting.plugins.is_empty() {
         return happened.event == ClusterEvent::NodeAdded;
     }
+    // What extenders wait for is not known: anything may help them, as upstream.
+    if waiting.plugins.contains(crate::extender::NAME) {
+        return true;
+    }
     let concerned = plugins::all()
         .iter()
         .filter(|plugin| waiting.plugins.contains(plugin.name()) && plugin.wakes_on(happened.event));

@@ -12,6 +12,39 @@ const DEFAULT_MILLI_CPU: i64 = 100;
 /// The same for memory: 200 MiB, as upstream.
 const DEFAULT_MEMORY: i64 = 200 * 1024 * 1024;
 
+/// Which resource, told apart once for many nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource<'a> {
+    /// `cpu`.
+    Cpu,
+    /// `memory`.
+    Memory,
+    /// `ephemeral-storage`.
+    EphemeralStorage,
+    /// `pods`.
+    Pods,
+    /// Any other, by its name.
+    Other(&'a str),
+}
+
+impl<'a> Resource<'a> {
+    /// Tells which resource has this name.
+    pub fn named(name: &'a str) -> Self {
+        match name {
+            "cpu" => Self::Cpu,
+            "memory" => Self::Memory,
+            "ephemeral-storage" => Self::EphemeralStorage,
+            "pods" => Self::Pods,
+            other => Self::Other(other),
+        }
+    }
+
+    /// Whether it is neither CPU, memory nor local storage.
+    pub fn is_scalar(self) -> bool {
+        matches!(self, Self::Other(_))
+    }
+}
+
 /// An amount of each resource. CPU is in thousandths, everything else in whole units.
 ///
 /// What nearly every pod asks for has a place of its own: it is read for hundreds of nodes per decision.
@@ -59,13 +92,32 @@ impl Resources {
 
     /// Returns the amount of one resource.
     pub fn get(&self, name: &str) -> i64 {
-        match name {
-            "cpu" => self.cpu,
-            "memory" => self.memory,
-            "ephemeral-storage" => self.ephemeral_storage,
-            "pods" => self.pods,
-            other => self.other.get(other).copied().unwrap_or(0),
+        self.of(Resource::named(name))
+    }
+
+    /// Returns the amount of one resource.
+    pub fn of(&self, resource: Resource<'_>) -> i64 {
+        match resource {
+            Resource::Cpu => self.cpu,
+            Resource::Memory => self.memory,
+            Resource::EphemeralStorage => self.ephemeral_storage,
+            Resource::Pods => self.pods,
+            Resource::Other(name) => self.other.get(name).copied().unwrap_or(0),
         }
+    }
+
+    /// Tells whether this much is left of `all` when `used` of it is used.
+    pub fn fits(&self, all: &Self, used: &Self) -> bool {
+        // What is not asked for need not be left; more may be used than there is.
+        let fits = |wanted: i64, all: i64, used: i64| wanted == 0 || wanted <= all - used;
+        fits(self.cpu, all.cpu, used.cpu)
+            && fits(self.memory, all.memory, used.memory)
+            && fits(self.ephemeral_storage, all.ephemeral_storage, used.ephemeral_storage)
+            && fits(self.pods, all.pods, used.pods)
+            && self
+                .other
+                .iter()
+                .all(|(name, wanted)| fits(*wanted, all.get(name), used.get(name)))
     }
 
     /// Visits every amount that is not nothing, in upstream's order: CPU, memory, local storage, then the others by name.

@@ -1,116 +1,20 @@
 //! The world as one decision sees it: nodes, what runs on them, and the labels of namespaces.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use imbl::{OrdMap, Vector};
-use k8s_openapi::api::core::v1::{Node, Taint};
 
-use crate::index::{PodIndex, ZONE};
+use crate::counts::Counts;
+use crate::index::PodIndex;
+pub use crate::node_info::NodeInfo;
 use crate::pod_info::PodInfo;
-use crate::resources::Resources;
+use crate::query::Query;
 use crate::volumes::Storage;
 
 /// Labels by namespace.
 pub type Namespaces = OrdMap<String, BTreeMap<String, String>>;
-
-/// A node and what is on it, assumed pods included.
-#[derive(Clone, Debug, Default)]
-pub struct NodeInfo {
-    /// The node; `None` while only pods are known that say they run there.
-    pub node: Option<Arc<Node>>,
-    /// Its name.
-    pub name: String,
-    /// The pods on it, by uid.
-    pub pods: OrdMap<String, Arc<PodInfo>>,
-    /// What they request together.
-    pub requested: Resources,
-    /// What they count for in scores together.
-    pub scored: Resources,
-    /// What the node can give.
-    pub allocatable: Resources,
-    /// Sizes of the images that it has, by every name.
-    pub images: Arc<BTreeMap<String, i64>>,
-}
-
-impl NodeInfo {
-    /// Takes (or replaces) the node's own part.
-    pub fn set_node(&mut self, node: Arc<Node>) {
-        let status = node.status.as_ref();
-        self.name = node.metadata.name.clone().unwrap_or_default();
-        self.allocatable = Resources::from_wire(status.and_then(|status| status.allocatable.as_ref()));
-        let images: BTreeMap<String, i64> = status
-            .and_then(|status| status.images.as_ref())
-            .into_iter()
-            .flatten()
-            .flat_map(|image| {
-                let size = image.size_bytes.unwrap_or(0);
-                image
-                    .names
-                    .iter()
-                    .flatten()
-                    .map(move |name| (normalized_image(name), size))
-            })
-            .collect();
-        self.images = Arc::new(images);
-        self.node = Some(node);
-    }
-
-    /// Adds a pod, or replaces it.
-    pub fn add_pod(&mut self, pod: Arc<PodInfo>) {
-        self.remove_pod(&pod.uid);
-        self.requested.add(&pod.requests);
-        self.scored.add(&pod.scored);
-        self.pods.insert(pod.uid.clone(), pod);
-    }
-
-    /// Takes a pod away; tells whether it was there.
-    pub fn remove_pod(&mut self, uid: &str) -> bool {
-        let Some(pod) = self.pods.remove(uid) else { return false };
-        self.requested.sub(&pod.requests);
-        self.scored.sub(&pod.scored);
-        true
-    }
-
-    /// Returns a node label.
-    pub fn label(&self, key: &str) -> Option<&str> {
-        self.node
-            .as_ref()?
-            .metadata
-            .labels
-            .as_ref()?
-            .get(key)
-            .map(String::as_str)
-    }
-
-    /// Returns the node's region and zone, both empty where it has none.
-    pub fn zone(&self) -> (&str, &str) {
-        let region = self.label("topology.kubernetes.io/region").unwrap_or_default();
-        (region, self.label(ZONE).unwrap_or_default())
-    }
-
-    /// Returns the node's taints.
-    pub fn taints(&self) -> &[Taint] {
-        let spec = self.node.as_ref().and_then(|node| node.spec.as_ref());
-        spec.and_then(|spec| spec.taints.as_deref()).unwrap_or_default()
-    }
-
-    /// Tells whether the node is cordoned.
-    pub fn is_unschedulable(&self) -> bool {
-        let spec = self.node.as_ref().and_then(|node| node.spec.as_ref());
-        spec.and_then(|spec| spec.unschedulable).unwrap_or(false)
-    }
-}
-
-/// Gives an image name a tag where it has none, as nodes report it.
-pub fn normalized_image(name: &str) -> String {
-    let after_slash = name.rsplit('/').next().unwrap_or(name);
-    if after_slash.contains(':') || after_slash.contains('@') {
-        name.to_owned()
-    } else {
-        format!("{name}:latest")
-    }
-}
 
 /// Pods that a node is nominated for: others were asked to leave it so that they fit.
 pub type Nominated = OrdMap<String, Vec<Arc<PodInfo>>>;
@@ -172,6 +76,16 @@ impl Order {
         }
     }
 
+    /// Lets go of a node, so that nobody else holds it and it can be changed where it stands; [`Self::set`] has to follow.
+    pub(crate) fn release(&mut self, name: &str) {
+        static NOBODY: LazyLock<Arc<NodeInfo>> = LazyLock::new(Arc::default);
+        if let Some(at) = self.places.get(name)
+            && *at < self.nodes.len()
+        {
+            self.nodes.set(*at, Arc::clone(&NOBODY));
+        }
+    }
+
     /// Visits all nodes, the one at `start` first.
     pub fn starting_at(&self, start: usize) -> impl Iterator<Item = &Arc<NodeInfo>> {
         let start = start.min(self.nodes.len());
@@ -197,12 +111,10 @@ impl Snapshot {
     /// Puts a world together from its nodes, with the pods on them.
     pub fn new(nodes: OrdMap<String, Arc<NodeInfo>>, namespaces: Namespaces, nominated: Nominated) -> Self {
         let mut index = PodIndex::default();
-        for (name, info) in &nodes {
-            if let Some(node) = &info.node {
-                index.count_node(node, &info.images, 1);
-            }
+        for info in nodes.values() {
+            index.count_node(info, 1);
             for pod in info.pods.values() {
-                index.count(pod, name, info.node.as_deref(), 1);
+                index.count(pod, info, 1);
             }
         }
         Self {
@@ -235,11 +147,12 @@ impl Snapshot {
             pods.get(uid).is_some_and(|other| Arc::ptr_eq(other, pod))
         };
         for (_, pod) in before.iter().filter(|(uid, pod)| !same(uid, pod, &node.pods)) {
-            let on = old.and_then(|old| old.node.as_deref());
-            changed.index.count(pod, &node.name, on, -1);
+            if let Some(old) = old {
+                changed.index.count(pod, old, -1);
+            }
         }
         for (_, pod) in node.pods.iter().filter(|(uid, pod)| !same(uid, pod, before)) {
-            changed.index.count(pod, &node.name, node.node.as_deref(), 1);
+            changed.index.count(pod, &node, 1);
         }
         changed.order.set(Arc::clone(&node));
         changed.nodes.insert(node.name.clone(), node);
@@ -271,6 +184,11 @@ impl Snapshot {
         let mut info = NodeInfo::clone(info);
         info.add_pod(pod);
         self.with_node(Arc::new(info))
+    }
+
+    /// Returns how many of the pods that are asked for are in each domain.
+    pub fn counted(&self, query: &Query<'_>) -> Cow<'_, Counts> {
+        self.index.counted(query, &self.nodes, &self.namespaces)
     }
 
     /// Visits every pod on every node.

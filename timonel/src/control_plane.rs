@@ -285,6 +285,8 @@ fn configure(config: &mut timonel_scheduler::Config, path: &Path) -> anyhow::Res
     let file = timonel_scheduler::config::File::parse(&text)?;
     config.profiles = file.profiles;
     config.queue = file.queue;
+    let extenders = file.extenders.into_iter().map(timonel_scheduler::extender::connect);
+    config.extenders = extenders.collect::<Result<_, _>>()?;
     Ok(file.election)
 }
 

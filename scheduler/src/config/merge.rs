@@ -219,6 +219,7 @@ pub(super) fn read(profile: &mut Object, name: &str, args: &Args, errors: &mut E
         scheduler_name: name.to_owned(),
         plugins: order(&built, at(&lists, "filter"), at(&lists, "score")),
         percentage_of_nodes_to_score: 0,
+        extended: false,
         gates: has("preEnqueue", "SchedulingGates"),
         preemption: has("postFilter", "DefaultPreemption").then(|| args.preemption.clone()),
         volume_patience: has("preBind", "VolumeBinding").then(|| args.volume_binding.patience()),

@@ -3,6 +3,7 @@
 //! What this scheduler does not act on is refused by name, never ignored.
 
 mod args;
+mod extenders;
 mod merge;
 mod read;
 #[cfg(test)]
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use timonel_api::field::{FieldError, Path};
 
+use crate::extender::Settings;
 use crate::profile::Profile;
 use crate::queue::QueueConfig;
 use read::{Errors, Object};
@@ -57,6 +59,8 @@ pub struct File {
     pub queue: QueueConfig,
     /// Who leads.
     pub election: Election,
+    /// Who is asked beside the plugins, of every profile's pods.
+    pub extenders: Vec<Settings>,
 }
 
 impl File {
@@ -94,10 +98,12 @@ impl File {
         }
         let percentage = percentage(&mut document, errors);
         let queue = queue(&mut document, errors);
-        let profiles = profiles(&mut document, percentage.unwrap_or(0), errors);
+        // They come last among what is wrong, as upstream, but profiles are made with them in mind.
+        let mut beside = Errors::default();
+        let extenders = extenders::read(&mut document, &mut beside);
+        let profiles = profiles(&mut document, percentage.unwrap_or(0), &extenders, errors);
         let election = election(&mut document, errors);
         connection(&mut document, errors);
-        document.refuse("extenders", "this scheduler calls no extenders", errors);
         document.refuse("percentageOfPlacementsToScore", "pod groups are not scheduled", errors);
         document.refuse(
             "delayCacheUntilActive",
@@ -112,8 +118,10 @@ impl File {
                 ));
             }
         }
+        errors.0.append(&mut beside.0);
         document.finish(errors);
         Self {
+            extenders: extenders.settings,
             profiles,
             queue,
             election,
@@ -149,7 +157,14 @@ fn queue(document: &mut Object, errors: &mut Errors) -> QueueConfig {
     }
 }
 
-fn profiles(document: &mut Object, percentage: usize, errors: &mut Errors) -> Vec<Arc<Profile>> {
+fn profiles(
+    document: &mut Object,
+    percentage: usize,
+    extenders: &extenders::Extenders,
+    errors: &mut Errors,
+) -> Vec<Arc<Profile>> {
+    let choose = |one: &Settings| !one.filter_verb.is_empty() || !one.prioritize_verb.is_empty();
+    let extended = extenders.settings.iter().any(choose);
     let mut given = document.objects("profiles", errors);
     if given.is_empty() {
         given.push(Object::new(
@@ -172,9 +187,11 @@ fn profiles(document: &mut Object, percentage: usize, errors: &mut Errors) -> Ve
         }
         let own = self::percentage(&mut object, errors);
         object.refuse("percentageOfPlacementsToScore", "pod groups are not scheduled", errors);
-        let args = args::read(&mut object, errors);
+        let mut args = args::read(&mut object, errors);
+        args.fit.ignored_resources.extend(extenders.ignored.iter().cloned());
         let mut profile = merge::read(&mut object, &name, &args, errors);
         profile.percentage_of_nodes_to_score = own.unwrap_or(percentage);
+        profile.extended = extended;
         object.finish(errors);
         profiles.push(Arc::new(profile));
     }

@@ -106,7 +106,12 @@ parallelism: 0
 percentageOfNodesToScore: 101
 podInitialBackoffSeconds: 20
 colour: red
-extenders: [{urlPrefix: "http://x"}]
+extenders:
+- {urlPrefix: "x", prioritizeVerb: score, bindVerb: bind, httpTimeout: 5 minutes, colour: red}
+- urlPrefix: "http://x"
+  bindVerb: bind
+  managedResources: [{name: cpu}, {name: "example.com/a"}, {name: "example.com/a", ignoredByScheduler: true}, {name: "a/b/c"}]
+  tlsConfig: {keyData: "!"}
 profiles:
 - schedulerName: a
   plugins:
@@ -146,7 +151,15 @@ profiles:
             profiles[0].plugins.filter.disabled[0].name: Invalid value: "Somebody": is no plugin of this scheduler
             profiles[0].plugins.bind: Required value: at least one bind plugin is needed for profile with scheduler name "a"
             profiles[1].schedulerName: Duplicate value: "a"
-            extenders: Forbidden: this scheduler calls no extenders
+            extenders[0].urlPrefix: Invalid value: "x": must be an http or https URL
+            extenders[0].weight: Invalid value: 0: must have a positive weight applied to it
+            extenders[0].httpTimeout: Invalid value: "5 minutes": must be a duration as "5s" or "1m30s"
+            unknown field "extenders[0].colour"
+            extenders[1].tlsConfig.keyData: Invalid value: "(hidden)": must be base64
+            extenders[1].managedResources[0].name: Invalid value: "cpu": is an invalid extended resource name
+            extenders[1].managedResources[2].name: Invalid value: "example.com/a": duplicate extender managed resource name
+            extenders[1].managedResources[3].name: Invalid value: "a/b/c": a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')
+            extenders: Invalid value: "found 2 extenders implementing bind": only one extender can implement bind
             unknown field "colour""#]],
     );
 }
@@ -175,4 +188,45 @@ profiles:
 "#,
     );
     assert!(file.is_ok(), "{file:?}");
+}
+
+#[test]
+fn extenders_are_read_those_that_may_be_left_out_last() {
+    let file = parse(
+        r#"
+extenders:
+- urlPrefix: http://lax.example/v1
+  filterVerb: filter
+  ignorable: true
+- urlPrefix: https://strict.example
+  prioritizeVerb: score
+  preemptVerb: preempt
+  bindVerb: bind
+  weight: 5
+  enableHTTPS: true
+  httpTimeout: 1m30s
+  nodeCacheCapable: true
+  tlsConfig: {serverName: other.example, caFile: /etc/ca.pem, certData: Y2VydA==}
+  managedResources: [{name: example.com/gpu, ignoredByScheduler: true}]
+"#,
+    );
+    let file = file.expect("accepted");
+    let [strict, lax] = &file.extenders[..] else {
+        panic!("{:?}", file.extenders)
+    };
+    let told = (lax.url_prefix.as_str(), lax.filter_verb.as_str(), lax.timeout);
+    assert_eq!(told, ("http://lax.example/v1", "filter", Duration::from_secs(5)));
+    assert_eq!((strict.weight, strict.timeout), (5, Duration::from_secs(90)));
+    assert!(strict.enable_https && strict.node_cache_capable && !strict.ignorable);
+    assert_eq!(strict.tls.server_name.as_deref(), Some("other.example"));
+    assert_eq!(strict.tls.cert.data.as_deref(), Some(&b"cert"[..]));
+    assert!(strict.managed_resources.contains("example.com/gpu"));
+    // Whoever looks after a resource counts it: the scheduler does not.
+    let profile = &file.profiles[0];
+    assert!(profile.extended);
+    let plugins = format!("{:?}", profile.plugins);
+    assert!(
+        plugins.contains("ignored_resources: [\"example.com/gpu\"]"),
+        "{plugins}"
+    );
 }

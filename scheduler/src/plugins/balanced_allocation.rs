@@ -3,6 +3,7 @@
 use super::args::{BalancedArgs, WeightedResource};
 use super::{ClusterEvent, MAX_SCORE, Plugin, Prepared};
 use crate::pod_info::PodInfo;
+use crate::resources::Resource;
 use crate::snapshot::{NodeInfo, Snapshot};
 
 #[derive(Debug)]
@@ -47,15 +48,22 @@ struct Wants<'a> {
 impl Prepared for Wants<'_> {
     #[expect(clippy::cast_possible_truncation, reason = "between 0 and 100")]
     fn scores(&self, feasible: &[&NodeInfo]) -> Vec<i64> {
-        let mut fractions = Vec::with_capacity(self.resources.len());
+        let requests = &self.pod.requests;
+        let counted: Vec<(Resource<'_>, i64)> = self
+            .resources
+            .iter()
+            .map(|resource| Resource::named(&resource.name))
+            .map(|resource| (resource, requests.of(resource)))
+            // A resource that only few pods ask for says nothing about a pod that does not.
+            .filter(|(resource, wanted)| *wanted > 0 || !resource.is_scalar())
+            .collect();
+        let mut fractions = Vec::with_capacity(counted.len());
         let mut score = |node: &&NodeInfo| {
             fractions.clear();
-            for WeightedResource { name, .. } in self.resources {
-                let wanted = self.pod.requests.get(name);
-                let capacity = node.allocatable.get(name);
-                // A resource that only few pods ask for says nothing about a pod that does not.
-                if capacity > 0 && (wanted > 0 || !is_scalar(name)) {
-                    let used = node.requested.get(name) + wanted;
+            for (resource, wanted) in &counted {
+                let capacity = node.allocatable.of(*resource);
+                if capacity > 0 {
+                    let used = node.requested.of(*resource) + wanted;
                     fractions.push((used as f64 / capacity as f64).min(1.0));
                 }
             }
@@ -63,11 +71,6 @@ impl Prepared for Wants<'_> {
         };
         feasible.iter().map(&mut score).collect()
     }
-}
-
-/// Whether a resource is neither CPU, memory nor local storage.
-pub(super) fn is_scalar(name: &str) -> bool {
-    !matches!(name, "cpu" | "memory" | "ephemeral-storage" | "pods")
 }
 
 fn deviation(fractions: &[f64]) -> f64 {

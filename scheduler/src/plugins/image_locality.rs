@@ -1,8 +1,10 @@
 //! Nodes that have the pod's images already are better; an image that few nodes have counts less, so that pods do not flock.
 
 use super::{ClusterEvent, MAX_SCORE, Plugin, Prepared};
+use crate::node_info::normalized_image;
 use crate::pod_info::PodInfo;
-use crate::snapshot::{NodeInfo, Snapshot, normalized_image};
+use crate::snapshot::{NodeInfo, Snapshot};
+use crate::symbol::Symbol;
 
 /// Less than this much image is not worth a difference.
 const MIN: i64 = 23 * 1024 * 1024;
@@ -24,16 +26,16 @@ impl Plugin for ImageLocality {
     fn prepare<'a>(&'a self, pod: &'a PodInfo, snapshot: &'a Snapshot) -> Option<Box<dyn Prepared + 'a>> {
         let spec = pod.spec()?;
         let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
-        let names: Vec<String> = containers
-            .filter_map(|container| Some(normalized_image(container.image.as_deref()?)))
+        let names: Vec<Symbol> = containers
+            .filter_map(|container| Some(Symbol::new(&normalized_image(container.image.as_deref()?))))
             .collect();
         let total = snapshot.nodes.len().max(1) as f64;
         let count = i64::try_from(names.len()).unwrap_or(1).max(1);
-        let spread = |name: String| {
-            let nodes = snapshot.index.nodes_with_image(&name);
-            (nodes > 0).then(|| (name, nodes as f64 / total))
+        let spread = |name: Symbol| {
+            let (known, nodes) = snapshot.index.image(&name)?;
+            Some((known, nodes as f64 / total))
         };
-        let images: Vec<(String, f64)> = names.into_iter().filter_map(spread).collect();
+        let images: Vec<(Symbol, f64)> = names.into_iter().filter_map(spread).collect();
         let max = MAX_PER_CONTAINER * count;
         // What no node has makes no difference between nodes.
         (!images.is_empty()).then(|| Box::new(Images { images, max }) as Box<dyn Prepared>)
@@ -41,7 +43,7 @@ impl Plugin for ImageLocality {
 }
 
 struct Images {
-    images: Vec<(String, f64)>,
+    images: Vec<(Symbol, f64)>,
     max: i64,
 }
 
@@ -51,7 +53,7 @@ impl Prepared for Images {
         let score = |node: &&NodeInfo| {
             let sizes = self.images.iter();
             let sum: i64 = sizes
-                .filter_map(|(image, spread)| Some((*node.images.get(image)? as f64 * spread) as i64))
+                .filter_map(|(image, spread)| Some((node.images.size(image)? as f64 * spread) as i64))
                 .sum();
             MAX_SCORE * (sum.clamp(MIN, self.max) - MIN) / (self.max - MIN)
         };

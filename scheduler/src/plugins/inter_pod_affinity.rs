@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use super::args::InterPodAffinityArgs;
 use super::{About, ClusterEvent, MAX_SCORE, Plugin, Prepared, Rejection, node_label};
-use crate::index::{Class, Counts, Speech};
+use crate::counts::Counts;
+use crate::index::Speech;
 use crate::pod_info::{AffinityTerm, PodInfo};
+use crate::query::Query;
 use crate::snapshot::{NodeInfo, Snapshot};
 
 #[derive(Debug)]
@@ -62,6 +64,11 @@ impl Plugin for InterPodAffinity {
         }
     }
 
+    fn asks<'a>(&'a self, pod: &'a PodInfo) -> Vec<Query<'a>> {
+        let wishes = pod.preferred.iter().map(|(_, term)| wish(term));
+        near(pod).chain(far(pod)).chain(wishes).collect()
+    }
+
     fn prepare<'a>(&'a self, pod: &'a PodInfo, snapshot: &'a Snapshot) -> Option<Box<dyn Prepared + 'a>> {
         let mut found = Found {
             pod,
@@ -83,6 +90,21 @@ impl Plugin for InterPodAffinity {
     }
 }
 
+/// Asks, for each required affinity term, in which of its domains there are pods that all of them select.
+fn near(pod: &PodInfo) -> impl Iterator<Item = Query<'_>> {
+    pod.affinity.iter().map(|term| Query::selected(&pod.affinity, term))
+}
+
+/// Asks, for each anti-affinity term, in which of its domains there are pods that it selects.
+fn far(pod: &PodInfo) -> impl Iterator<Item = Query<'_>> {
+    pod.anti_affinity.iter().map(wish)
+}
+
+/// Asks in which domains of a term there are pods that it selects.
+fn wish(term: &AffinityTerm) -> Query<'_> {
+    Query::selected(std::slice::from_ref(term), term)
+}
+
 /// How many there are per value of a topology key.
 struct Domains<'a> {
     key: &'a str,
@@ -91,8 +113,8 @@ struct Domains<'a> {
 
 impl Domains<'_> {
     fn at(&self, node: &NodeInfo) -> i64 {
-        let value = node.label(self.key);
-        value.and_then(|value| self.counts.get(value)).copied().unwrap_or(0)
+        let value = node.domain(self.key);
+        value.map_or(0, |value| self.counts.get(&value))
     }
 }
 
@@ -110,47 +132,14 @@ struct Found<'a> {
     first_of_its_kind: bool,
 }
 
-/// How many pods of these classes are in each domain.
-pub(super) fn summed<'a>(classes: &[&'a Class], key: &str, snapshot: &'a Snapshot) -> Cow<'a, Counts> {
-    match classes {
-        [] => Cow::Owned(Counts::new()),
-        [one] => one.per_domain(key, &snapshot.nodes),
-        several => {
-            let mut sum = std::collections::BTreeMap::new();
-            for class in several {
-                for (value, count) in class.per_domain(key, &snapshot.nodes).iter() {
-                    *sum.entry(Arc::clone(value)).or_insert(0) += count;
-                }
-            }
-            Cow::Owned(sum.into_iter().collect())
-        }
-    }
-}
-
 impl<'a> Found<'a> {
     /// What the pod's own terms select among placed pods.
     fn look_at_placed(&mut self, snapshot: &'a Snapshot) {
-        let names = &snapshot.namespaces;
-        let selects = |term: &AffinityTerm, class: &Class| term.selects(&class.namespace, Some(&class.labels), names);
-        let selected = |term: &AffinityTerm| -> Vec<&'a Class> {
-            let classes = snapshot.index.classes();
-            classes.filter(|class| selects(term, class)).collect()
-        };
         let pod = self.pod;
-        if !pod.affinity.is_empty() {
-            let all = |class: &&Class| pod.affinity.iter().all(|term| selects(term, class));
-            let classes: Vec<&Class> = snapshot.index.classes().filter(all).collect();
-            let near = pod.affinity.iter();
-            self.near = near
-                .map(|term| summed(&classes, &term.topology_key, snapshot))
-                .collect();
-        }
-        let far = pod.anti_affinity.iter();
-        self.far = far
-            .map(|term| summed(&selected(term), &term.topology_key, snapshot))
-            .collect();
+        self.near = near(pod).map(|query| snapshot.counted(&query)).collect();
+        self.far = far(pod).map(|query| snapshot.counted(&query)).collect();
         for (weight, term) in &pod.preferred {
-            let counts = summed(&selected(term), &term.topology_key, snapshot);
+            let counts = snapshot.counted(&wish(term));
             if !counts.is_empty() {
                 let key = &term.topology_key;
                 self.wishes.push((*weight, Domains { key, counts }));
@@ -185,15 +174,15 @@ impl<'a> Found<'a> {
 
     fn is_near(&self, node: &NodeInfo) -> bool {
         self.pod.affinity.iter().zip(&self.near).all(|(term, counts)| {
-            node.label(&term.topology_key)
-                .is_some_and(|value| counts.get(value).is_some_and(|count| *count > 0) || self.first_of_its_kind)
+            node.domain(&term.topology_key)
+                .is_some_and(|value| counts.get(&value) > 0 || self.first_of_its_kind)
         })
     }
 
     fn is_far(&self, node: &NodeInfo) -> bool {
         self.pod.anti_affinity.iter().zip(&self.far).all(|(term, counts)| {
-            let value = node.label(&term.topology_key);
-            value.is_none_or(|value| counts.get(value).is_none_or(|count| *count == 0))
+            let value = node.domain(&term.topology_key);
+            value.is_none_or(|value| counts.get(&value) == 0)
         })
     }
 }

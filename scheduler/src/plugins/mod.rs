@@ -26,7 +26,9 @@ use std::sync::{Arc, LazyLock};
 use k8s_openapi::api::core::v1::Node;
 
 use crate::pod_info::PodInfo;
+use crate::query::Query;
 use crate::snapshot::{NodeInfo, Snapshot};
+use crate::symbol::Symbol;
 use args::Args;
 
 pub use node_affinity::matches_required as matches_node_affinity;
@@ -106,15 +108,75 @@ impl From<ClusterEvent> for Happened {
     }
 }
 
+/// One reason or several, in upstream's words. Nearly always one: thousands of nodes may be rejected in one decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reasons {
+    /// One.
+    One(Cow<'static, str>),
+    /// Several.
+    Several(Vec<Cow<'static, str>>),
+}
+
+impl std::ops::Deref for Reasons {
+    type Target = [Cow<'static, str>];
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Several(several) => several,
+        }
+    }
+}
+
+impl From<Vec<Cow<'static, str>>> for Reasons {
+    fn from(several: Vec<Cow<'static, str>>) -> Self {
+        Self::Several(several)
+    }
+}
+
+/// More about a rejection, for people who ask why; put into words only for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// As it stands here.
+    Text(String),
+    /// A domain would have too many pods.
+    Skew {
+        /// The topology key.
+        key: Box<str>,
+        /// The domain.
+        domain: Symbol,
+        /// What its skew would be.
+        skew: i64,
+        /// What it may be.
+        most: i64,
+    },
+}
+
+impl std::fmt::Display for Detail {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(text) => out.write_str(text),
+            Self::Skew {
+                key,
+                domain,
+                skew,
+                most,
+            } => {
+                write!(out, "{key} {domain}: skew would be {skew}, at most {most}")
+            }
+        }
+    }
+}
+
 /// Why a node cannot take a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     /// The plugin that says so.
     pub plugin: &'static str,
     /// In upstream's words; these are counted in the event's message.
-    pub reasons: Vec<Cow<'static, str>>,
+    pub reasons: Reasons,
     /// More for people who ask why; not part of upstream's message.
-    pub detail: Option<String>,
+    pub detail: Option<Box<Detail>>,
     /// Whether removing pods from the node could help (upstream's `Unschedulable`, not `UnschedulableAndUnresolvable`).
     pub resolvable: bool,
 }
@@ -124,7 +186,7 @@ impl Rejection {
     pub fn new(plugin: &'static str, reason: impl Into<Cow<'static, str>>, resolvable: bool) -> Self {
         Self {
             plugin,
-            reasons: vec![reason.into()],
+            reasons: Reasons::One(reason.into()),
             detail: None,
             resolvable,
         }
@@ -147,6 +209,11 @@ pub trait Plugin: Send + Sync + Debug {
     /// Whether this very event may help this very pod (upstream's `QueueingHintFn`). Asked only where [`Self::wakes_on`] agrees.
     fn helps(&self, _pod: &PodInfo, _about: &About) -> bool {
         true
+    }
+
+    /// What it will ask of placed pods about such a pod again and again, so that the answers are kept as pods come and go.
+    fn asks<'a>(&'a self, _pod: &'a PodInfo) -> Vec<Query<'a>> {
+        Vec::new()
     }
 
     /// Works out what it needs about a pod; `None` when the pod is none of its concern.

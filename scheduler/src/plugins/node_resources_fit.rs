@@ -1,10 +1,11 @@
 //! What a pod requests must fit into what is left of a node; by default emptier nodes are better (LeastAllocated).
 
+use std::borrow::Cow;
+
 use super::args::{FitArgs, ShapePoint, Strategy, WeightedResource};
-use super::balanced_allocation::is_scalar;
-use super::{About, ClusterEvent, MAX_SCORE, Plugin, Prepared, Rejection};
+use super::{About, ClusterEvent, MAX_SCORE, Plugin, Prepared, Reasons, Rejection};
 use crate::pod_info::PodInfo;
-use crate::resources::Resources;
+use crate::resources::{Resource, Resources};
 use crate::snapshot::{NodeInfo, Snapshot};
 
 /// The best score of a point of a shape.
@@ -30,13 +31,6 @@ impl NodeResourcesFit {
     }
 }
 
-/// Whether nothing but `used` on it keeps a node from having this much left.
-fn has_room(wanted: &Resources, allocatable: &Resources, used: &Resources) -> bool {
-    wanted
-        .each()
-        .all(|(name, wanted)| wanted <= allocatable.get(name) - used.get(name))
-}
-
 impl Plugin for NodeResourcesFit {
     fn name(&self) -> &'static str {
         "NodeResourcesFit"
@@ -55,10 +49,10 @@ impl Plugin for NodeResourcesFit {
             About::Node { new: Some(new), .. } => {
                 let allocatable = new.status.as_ref().and_then(|status| status.allocatable.as_ref());
                 let allocatable = Resources::from_wire(allocatable);
-                allocatable.get("pods") > 0 && has_room(&pod.requests, &allocatable, &Resources::default())
+                allocatable.get("pods") > 0 && pod.requests.fits(&allocatable, &Resources::default())
             }
             About::Pod { node: Some(node), .. } => {
-                has_room(&pod.requests, &node.allocatable, &node.requested)
+                pod.requests.fits(&node.allocatable, &node.requested)
                     && i64::try_from(node.pods.len()).unwrap_or(i64::MAX) < node.allocatable.get("pods")
             }
             _ => true,
@@ -75,25 +69,37 @@ struct Wants<'a> {
     plugin: &'a NodeResourcesFit,
 }
 
-impl Prepared for Wants<'_> {
-    fn filter(&self, node: &NodeInfo) -> Result<(), Rejection> {
+/// What a node says that lacks a resource.
+fn insufficient(name: &str) -> Cow<'static, str> {
+    match name {
+        "cpu" => Cow::Borrowed("Insufficient cpu"),
+        "memory" => Cow::Borrowed("Insufficient memory"),
+        "ephemeral-storage" => Cow::Borrowed("Insufficient ephemeral-storage"),
+        other => Cow::Owned(format!("Insufficient {other}")),
+    }
+}
+
+impl Wants<'_> {
+    /// Says what is missing on a node that has not all of it.
+    fn missing(&self, node: &NodeInfo, full: bool) -> Result<(), Rejection> {
         let mut reasons = Vec::new();
         let mut resolvable = true;
-        let pods = i64::try_from(node.pods.len()).unwrap_or(i64::MAX);
-        if pods >= node.allocatable.get("pods") {
-            reasons.push("Too many pods".into());
+        if full {
+            reasons.push(Cow::Borrowed("Too many pods"));
         }
         for (name, wanted) in self.pod.requests.each() {
             let allocatable = node.allocatable.get(name);
             if wanted > allocatable - node.requested.get(name) && !self.plugin.ignores(name) {
-                reasons.push(format!("Insufficient {name}").into());
+                reasons.push(insufficient(name));
                 // Not even an empty node could take it.
                 resolvable &= wanted <= allocatable;
             }
         }
-        if reasons.is_empty() {
-            return Ok(());
-        }
+        let reasons = match reasons.len() {
+            0 => return Ok(()),
+            1 => Reasons::One(reasons.swap_remove(0)),
+            _ => Reasons::Several(reasons),
+        };
         Err(Rejection {
             plugin: "NodeResourcesFit",
             reasons,
@@ -101,26 +107,72 @@ impl Prepared for Wants<'_> {
             resolvable,
         })
     }
+}
+
+impl Prepared for Wants<'_> {
+    fn filter(&self, node: &NodeInfo) -> Result<(), Rejection> {
+        let pods = i64::try_from(node.pods.len()).unwrap_or(i64::MAX);
+        let full = pods >= node.allocatable.of(Resource::Pods);
+        if !full && self.pod.requests.fits(&node.allocatable, &node.requested) {
+            return Ok(());
+        }
+        self.missing(node, full)
+    }
 
     fn scores(&self, feasible: &[&NodeInfo]) -> Vec<i64> {
-        let resources = &self.plugin.args.resources;
-        let score: Box<dyn Fn(&NodeInfo) -> i64> = match &self.plugin.args.strategy {
-            Strategy::LeastAllocated => Box::new(|node| weighted(self.pod, node, resources, least)),
-            Strategy::MostAllocated => Box::new(|node| weighted(self.pod, node, resources, most)),
-            Strategy::RequestedToCapacityRatio(shape) => Box::new(|node| by_shape(self.pod, node, resources, shape)),
-        };
-        feasible.iter().map(|node| score(node)).collect()
+        let wanted = wanted(self.pod, &self.plugin.args.resources);
+        let each = |score: &dyn Fn(&NodeInfo) -> i64| feasible.iter().map(|node| score(node)).collect();
+        match &self.plugin.args.strategy {
+            Strategy::LeastAllocated => each(&|node| weighted(&wanted, node, least)),
+            Strategy::MostAllocated => each(&|node| weighted(&wanted, node, most)),
+            Strategy::RequestedToCapacityRatio(shape) => each(&|node| by_shape(&wanted, node, shape)),
+        }
     }
 }
 
-/// How much of a resource a node has, and how much of it is used once the pod is there; `None` where it says nothing.
-fn usage(pod: &PodInfo, node: &NodeInfo, name: &str) -> Option<(i64, i64)> {
-    let capacity = node.allocatable.get(name);
-    let (used, wanted) = match name {
-        "cpu" | "memory" => (node.scored.get(name), pod.scored.get(name)),
-        _ => (node.requested.get(name), pod.requests.get(name)),
-    };
-    (capacity > 0 && (wanted > 0 || !is_scalar(name))).then_some((capacity, used + wanted))
+/// A resource that is scored, and how much of it the pod adds.
+struct Wanted<'a> {
+    resource: Resource<'a>,
+    amount: i64,
+    weight: i64,
+}
+
+/// The resources that say something about nodes for this pod: one that only few pods ask for says nothing about another.
+fn wanted<'a>(pod: &PodInfo, resources: &'a [WeightedResource]) -> Vec<Wanted<'a>> {
+    let wanted = resources.iter().map(|weighted| {
+        let resource = Resource::named(&weighted.name);
+        let amounts = if is_defaulted(resource) {
+            &pod.scored
+        } else {
+            &pod.requests
+        };
+        Wanted {
+            resource,
+            amount: amounts.of(resource),
+            weight: weighted.weight,
+        }
+    });
+    wanted
+        .filter(|wanted| wanted.amount > 0 || !wanted.resource.is_scalar())
+        .collect()
+}
+
+/// Whether pods that do not ask for it are counted as if they did.
+fn is_defaulted(resource: Resource<'_>) -> bool {
+    matches!(resource, Resource::Cpu | Resource::Memory)
+}
+
+impl Wanted<'_> {
+    /// How much a node has, and how much of it is used once the pod is there; `None` where it has nothing.
+    fn usage(&self, node: &NodeInfo) -> Option<(i64, i64)> {
+        let capacity = node.allocatable.of(self.resource);
+        let used = if is_defaulted(self.resource) {
+            node.scored.of(self.resource)
+        } else {
+            node.requested.of(self.resource)
+        };
+        (capacity > 0).then_some((capacity, used + self.amount))
+    }
 }
 
 fn least(capacity: i64, used: i64) -> i64 {
@@ -131,10 +183,10 @@ fn most(capacity: i64, used: i64) -> i64 {
     used.min(capacity) * MAX_SCORE / capacity
 }
 
-fn weighted(pod: &PodInfo, node: &NodeInfo, resources: &[WeightedResource], score: fn(i64, i64) -> i64) -> i64 {
+fn weighted(wanted: &[Wanted<'_>], node: &NodeInfo, score: fn(i64, i64) -> i64) -> i64 {
     let (mut sum, mut weights) = (0, 0);
-    for resource in resources {
-        if let Some((capacity, used)) = usage(pod, node, &resource.name) {
+    for resource in wanted {
+        if let Some((capacity, used)) = resource.usage(node) {
             sum += score(capacity, used) * resource.weight;
             weights += resource.weight;
         }
@@ -143,10 +195,10 @@ fn weighted(pod: &PodInfo, node: &NodeInfo, resources: &[WeightedResource], scor
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "between 0 and 100")]
-fn by_shape(pod: &PodInfo, node: &NodeInfo, resources: &[WeightedResource], shape: &[ShapePoint]) -> i64 {
+fn by_shape(wanted: &[Wanted<'_>], node: &NodeInfo, shape: &[ShapePoint]) -> i64 {
     let (mut sum, mut weights) = (0, 0);
-    for resource in resources {
-        let Some((capacity, used)) = usage(pod, node, &resource.name) else {
+    for resource in wanted {
+        let Some((capacity, used)) = resource.usage(node) else {
             continue;
         };
         let utilization = if used > capacity { 100 } else { used * 100 / capacity };

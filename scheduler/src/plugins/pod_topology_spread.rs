@@ -2,22 +2,20 @@
 //! service (hostname with skew 3, zone with skew 5, both as a wish), or by the profile's.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{Node, TopologySpreadConstraint};
 use timonel_api::selector::LabelSelector;
 
 use super::args::SpreadArgs;
-use super::inter_pod_affinity::summed;
 use super::taint_toleration::tolerates;
-use super::{About, ClusterEvent, MAX_SCORE, Plugin, Prepared, Rejection, matches_node_affinity, node_label};
-use crate::index::{Class, Counts, HOSTNAME, ZONE};
+use super::{About, ClusterEvent, Detail, MAX_SCORE, Plugin, Prepared, Rejection, matches_node_affinity, node_label};
+use crate::counts::Counts;
+use crate::index::{HOSTNAME, ZONE};
 use crate::pod_info::PodInfo;
+use crate::query::{Per, Query};
 use crate::snapshot::{NodeInfo, Snapshot};
-
-/// With more classes than this it is quicker to look at the pods of a node than at each class.
-const FEW_CLASSES: usize = 8;
+use crate::symbol::Symbol;
 
 #[derive(Debug)]
 pub(super) struct PodTopologySpread {
@@ -104,6 +102,20 @@ impl Plugin for PodTopologySpread {
         }
     }
 
+    fn asks<'a>(&'a self, pod: &'a PodInfo) -> Vec<Query<'a>> {
+        let constraints = self.constraints(pod).unwrap_or_default();
+        let asked = constraints.into_iter().map(|constraint| {
+            let each_node = !constraint.hard && constraint.key == HOSTNAME;
+            let per = if each_node || !constraint.counts_all_nodes(pod) {
+                Per::Node
+            } else {
+                Per::Label(Cow::Borrowed(constraint.key))
+            };
+            Query::staying(&pod.key.namespace, constraint.selector, per)
+        });
+        asked.collect()
+    }
+
     fn prepare<'a>(&'a self, pod: &'a PodInfo, snapshot: &'a Snapshot) -> Option<Box<dyn Prepared + 'a>> {
         let constraints = self.constraints(pod)?;
         let own = pod.spec()?.topology_spread_constraints.as_deref().unwrap_or_default();
@@ -112,7 +124,10 @@ impl Plugin for PodTopologySpread {
             .iter()
             .map(|constraint| Domains::of(constraint, pod, snapshot, &hard))
             .collect();
+        let itself = hard.iter().map(|constraint| i64::from(constraint.selects(pod)));
+        let itself = itself.collect();
         Some(Box::new(Spread {
+            itself,
             pod,
             snapshot,
             hard,
@@ -164,10 +179,6 @@ impl<'a> Constraint<'a> {
         self.selector.matches_optional(other.pod.metadata.labels.as_ref())
     }
 
-    fn counts_pod(&self, of: &PodInfo, other: &PodInfo) -> bool {
-        other.key.namespace == of.key.namespace && !other.is_terminating() && self.selects(other)
-    }
-
     fn counts_node(&self, pod: &PodInfo, node: &NodeInfo) -> bool {
         (!self.honor_affinity || matches_node_affinity(pod, node))
             && (!self.honor_taints
@@ -182,12 +193,14 @@ impl<'a> Constraint<'a> {
         !self.honor_taints && (!self.honor_affinity || !asks_for_nodes(pod))
     }
 
-    /// The classes of placed pods that it counts.
-    fn classes<'s>(&self, pod: &'s PodInfo, snapshot: &'s Snapshot) -> Vec<&'s Class> {
-        let classes = snapshot.index.classes_in(&pod.key.namespace);
-        classes
-            .filter(|class| !class.leaving && self.selector.matches_optional(Some(&class.labels)))
-            .collect()
+    /// Asks for the placed pods that it counts.
+    fn asks<'q>(&'q self, pod: &'q PodInfo, per: Per<'q>) -> Query<'q> {
+        Query::staying(&pod.key.namespace, Cow::Borrowed(&self.selector), per)
+    }
+
+    /// Asks for them in each of its domains.
+    fn asks_per_domain<'q>(&'q self, pod: &'q PodInfo) -> Query<'q> {
+        self.asks(pod, Per::Label(Cow::Borrowed(self.key)))
     }
 }
 
@@ -200,14 +213,17 @@ fn asks_for_nodes(pod: &PodInfo) -> bool {
     })
 }
 
-/// How many pods of these classes are on a node.
-fn on_node(constraint: &Constraint<'_>, classes: &[&Class], pod: &PodInfo, node: &NodeInfo) -> i64 {
-    if classes.len() <= FEW_CLASSES {
-        let here = classes.iter().filter_map(|class| class.on.get(node.name.as_str()));
-        return here.sum();
-    }
-    let here = node.pods.values().filter(|other| constraint.counts_pod(pod, other));
-    i64::try_from(here.count()).unwrap_or(i64::MAX)
+/// How many domains a key makes, where it is known that every node has it.
+fn everywhere(key: &str, snapshot: &Snapshot) -> Option<usize> {
+    let nodes = snapshot.index.nodes_per_domain(key)?;
+    let sum = usize::try_from(nodes.total()).ok()?;
+    (sum == snapshot.nodes.len()).then(|| nodes.len())
+}
+
+/// Whether every node has the keys of all constraints.
+fn are_everywhere(all: &[Constraint<'_>], snapshot: &Snapshot) -> bool {
+    all.iter()
+        .all(|constraint| everywhere(constraint.key, snapshot).is_some())
 }
 
 /// How many matching pods are in each domain, over the nodes that count.
@@ -219,20 +235,13 @@ struct Domains<'a> {
 
 impl<'a> Domains<'a> {
     /// Counts over the nodes that have every one of `all` keys.
-    fn of(constraint: &Constraint<'_>, pod: &'a PodInfo, snapshot: &'a Snapshot, all: &[Constraint<'_>]) -> Self {
-        let classes = constraint.classes(pod, snapshot);
-        let everywhere = |key: &str| {
-            let nodes = snapshot.index.nodes_per_domain(key)?;
-            let sum = usize::try_from(nodes.values().sum::<i64>()).ok()?;
-            (sum == snapshot.nodes.len()).then(|| nodes.len())
-        };
-        let complete = all.iter().all(|constraint| everywhere(constraint.key).is_some());
-        let (counts, domains) = match everywhere(constraint.key) {
-            Some(domains) if complete && constraint.counts_all_nodes(pod) => {
-                (summed(&classes, constraint.key, snapshot), domains)
+    fn of(constraint: &Constraint<'_>, pod: &PodInfo, snapshot: &'a Snapshot, all: &[Constraint<'_>]) -> Self {
+        let (counts, domains) = match everywhere(constraint.key, snapshot) {
+            Some(domains) if are_everywhere(all, snapshot) && constraint.counts_all_nodes(pod) => {
+                (snapshot.counted(&constraint.asks_per_domain(pod)), domains)
             }
             _ => {
-                let counts = counted(constraint, &classes, pod, snapshot, all);
+                let counts = counted(constraint, pod, snapshot, all);
                 let domains = counts.len();
                 (Cow::Owned(counts), domains)
             }
@@ -240,32 +249,29 @@ impl<'a> Domains<'a> {
         let least = if domains < constraint.min_domains || counts.len() < domains {
             0
         } else {
-            counts.values().copied().min().unwrap_or(0)
+            counts.least().unwrap_or(0)
         };
         Self { counts, least }
     }
 }
 
 /// Counts node by node, domains without pods included.
-fn counted(
-    constraint: &Constraint<'_>,
-    classes: &[&Class],
-    pod: &PodInfo,
-    snapshot: &Snapshot,
-    all: &[Constraint<'_>],
-) -> Counts {
-    let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
+fn counted(constraint: &Constraint<'_>, pod: &PodInfo, snapshot: &Snapshot, all: &[Constraint<'_>]) -> Counts {
+    let on = snapshot.counted(&constraint.asks(pod, Per::Node));
+    let mut counts = Counts::default();
     for node in snapshot.nodes.values() {
-        let complete = all.iter().all(|constraint| node.label(constraint.key).is_some());
-        if let Some(domain) = node.label(constraint.key)
+        let complete = all.iter().all(|constraint| node.has_label(constraint.key));
+        if let Some(domain) = node.domain(constraint.key)
             && complete
             && constraint.counts_node(pod, node)
         {
-            *counts.entry(domain).or_insert(0) += on_node(constraint, classes, pod, node);
+            match on.get(&node.id) {
+                0 => counts.keep(&domain),
+                here => counts.change(&domain, here),
+            }
         }
     }
-    let counts = counts.into_iter();
-    counts.map(|(domain, count)| (Arc::from(domain), count)).collect()
+    counts
 }
 
 struct Spread<'a> {
@@ -273,6 +279,8 @@ struct Spread<'a> {
     snapshot: &'a Snapshot,
     hard: Vec<Constraint<'a>>,
     counts: Vec<Domains<'a>>,
+    /// For each, one where it selects the pod itself.
+    itself: Vec<i64>,
     soft: Vec<Constraint<'a>>,
     /// Nodes that lack a key are scored as well: the constraints are the system's.
     lenient: bool,
@@ -280,21 +288,22 @@ struct Spread<'a> {
 
 impl Prepared for Spread<'_> {
     fn filter(&self, node: &NodeInfo) -> Result<(), Rejection> {
-        for (constraint, domains) in self.hard.iter().zip(&self.counts) {
-            let Some(domain) = node.label(constraint.key) else {
+        for ((constraint, domains), own) in self.hard.iter().zip(&self.counts).zip(&self.itself) {
+            let Some(domain) = node.domain(constraint.key) else {
                 let reason = "node(s) didn't match pod topology spread constraints (missing required label)";
                 return Err(Rejection::new("PodTopologySpread", reason, false));
             };
-            let own = i64::from(constraint.selects(self.pod));
-            let here = domains.counts.get(domain).copied().unwrap_or(0);
+            let here = domains.counts.get(&domain);
             let skew = here + own - domains.least;
             if skew > constraint.max_skew {
                 let reason = "node(s) didn't match pod topology spread constraints";
                 return Err(Rejection {
-                    detail: Some(format!(
-                        "{} {domain}: skew would be {skew}, at most {}",
-                        constraint.key, constraint.max_skew
-                    )),
+                    detail: Some(Box::new(Detail::Skew {
+                        key: constraint.key.into(),
+                        domain: domain.into_owned(),
+                        skew,
+                        most: constraint.max_skew,
+                    })),
                     ..Rejection::new("PodTopologySpread", reason, true)
                 });
             }
@@ -308,7 +317,7 @@ impl Prepared for Spread<'_> {
             return Vec::new();
         }
         let ignored =
-            |node: &NodeInfo| !self.lenient && self.soft.iter().any(|constraint| node.label(constraint.key).is_none());
+            |node: &NodeInfo| !self.lenient && self.soft.iter().any(|constraint| !node.has_label(constraint.key));
         let considered: Vec<&NodeInfo> = feasible.iter().copied().filter(|node| !ignored(node)).collect();
         let terms: Vec<Term<'_>> = self
             .soft
@@ -319,7 +328,7 @@ impl Prepared for Spread<'_> {
             .iter()
             .map(|node| {
                 (!ignored(node)).then(|| {
-                    let sum: f64 = terms.iter().filter_map(|term| term.score(self.pod, node)).sum();
+                    let sum: f64 = terms.iter().filter_map(|term| term.score(node)).sum();
                     sum.round() as i64
                 })
             })
@@ -340,46 +349,44 @@ impl Prepared for Spread<'_> {
 /// One wish, counted.
 struct Term<'a> {
     constraint: &'a Constraint<'a>,
-    classes: Vec<&'a Class>,
-    per_domain: Cow<'a, Counts>,
+    /// How many there are on each node where each node is a domain, in each domain otherwise.
+    counts: Cow<'a, Counts>,
     weight: f64,
 }
 
 impl Spread<'_> {
     fn term<'a>(&'a self, constraint: &'a Constraint<'a>, considered: &[&NodeInfo]) -> Term<'a> {
-        let classes = constraint.classes(self.pod, self.snapshot);
         let hostname = constraint.key == HOSTNAME;
         let size = if hostname {
             considered.len()
         } else {
             // Nodes without the key are a domain of their own here, as upstream.
-            let values = considered.iter().map(|node| node.label(constraint.key));
-            values.collect::<BTreeSet<Option<&str>>>().len()
+            let values = considered.iter().map(|node| node.domain(constraint.key));
+            values.collect::<BTreeSet<Option<Cow<'_, Symbol>>>>().len()
         };
-        let per_domain = if hostname || classes.is_empty() {
-            Cow::Owned(Counts::new())
-        } else if self.lenient && constraint.counts_all_nodes(self.pod) {
-            summed(&classes, constraint.key, self.snapshot)
+        let complete = self.lenient || are_everywhere(&self.soft, self.snapshot);
+        let counts = if hostname {
+            self.snapshot.counted(&constraint.asks(self.pod, Per::Node))
+        } else if complete && constraint.counts_all_nodes(self.pod) {
+            self.snapshot.counted(&constraint.asks_per_domain(self.pod))
         } else {
             let all: &[Constraint<'_>] = if self.lenient { &[] } else { &self.soft };
-            Cow::Owned(counted(constraint, &classes, self.pod, self.snapshot, all))
+            Cow::Owned(counted(constraint, self.pod, self.snapshot, all))
         };
         Term {
             constraint,
-            classes,
-            per_domain,
+            counts,
             weight: ((size + 2) as f64).ln(),
         }
     }
 }
 
 impl Term<'_> {
-    fn score(&self, pod: &PodInfo, node: &NodeInfo) -> Option<f64> {
-        let domain = node.label(self.constraint.key)?;
+    fn score(&self, node: &NodeInfo) -> Option<f64> {
         let count = if self.constraint.key == HOSTNAME {
-            on_node(self.constraint, &self.classes, pod, node)
+            node.has_label(HOSTNAME).then(|| self.counts.get(&node.id))?
         } else {
-            self.per_domain.get(domain).copied().unwrap_or(0)
+            self.counts.get(&*node.domain(self.constraint.key)?)
         };
         Some(count as f64 * self.weight + (self.constraint.max_skew - 1) as f64)
     }

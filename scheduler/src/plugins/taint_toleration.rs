@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Node, Taint, Toleration};
 
-use super::{About, ClusterEvent, Plugin, Prepared, Rejection, normalize};
+use super::{About, ClusterEvent, Detail, Plugin, Prepared, Rejection, normalize};
 use crate::pod_info::PodInfo;
 use crate::snapshot::{NodeInfo, Snapshot};
 
@@ -57,11 +57,11 @@ impl Prepared for Tolerations<'_> {
         match untolerated(node.taints(), self.0) {
             None => Ok(()),
             Some(taint) => Err(Rejection {
-                detail: Some(format!(
+                detail: Some(Box::new(Detail::Text(format!(
                     "{{{}: {}}}",
                     taint.key,
                     taint.value.as_deref().unwrap_or_default()
-                )),
+                )))),
                 // Upstream names the taint no longer since 1.34.
                 ..Rejection::new("TaintToleration", "node(s) had untolerated taint(s)", false)
             }),

@@ -181,7 +181,7 @@ impl Prepared for Claims<'_> {
             return Ok(());
         }
         let mut rejection = Rejection::new(NAME, "", false);
-        rejection.reasons = reasons;
+        rejection.reasons = reasons.into();
         Err(rejection)
     }
 }
