@@ -3,6 +3,8 @@
 //! Upstream: `pkg/controller/disruption`. The API server's eviction takes from what this status allows.
 
 mod plan;
+mod scale;
+mod stale;
 #[cfg(test)]
 mod tests;
 
@@ -14,22 +16,47 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, PostParams};
 use timonel_api::ObjectKey;
 use timonel_api::selector::LabelSelector;
+use timonel_client::events::{EventType, Recorder};
 use timonel_client::runner::{Acting as _, Controller, Plan, ReconcileError, Source, Writes, key_of};
 
 use crate::context::Context;
 use crate::owner;
-use plan::{Action, Because, Observed, plan};
+use plan::{Action, Because, Observed, Told, plan};
+use stale::StalePods;
 
 struct Disruption {
     context: Context,
+    recorder: Recorder,
 }
 
-/// Runs the controller.
+/// Runs both controllers: that of budgets, and that of pods which were to be disrupted and are not.
 pub(crate) fn start(context: Context) -> BoxFuture<'static, ()> {
-    let controller = Disruption {
+    let budgets = Disruption {
         context: context.clone(),
+        recorder: context.recorder("controllermanager"),
     };
-    Box::pin(context.run(controller, 2))
+    let pods = StalePods(context.clone());
+    let budgets = context.clone().run(budgets, 2);
+    Box::pin(async move {
+        tokio::select! {
+            () = budgets => {}
+            () = context.run(pods, 1) => {}
+        }
+    })
+}
+
+impl Disruption {
+    fn tell<K>(&self, object: &K, told: &Told)
+    where
+        K: kube::Resource<DynamicType = ()>,
+    {
+        let kind = if told.warning {
+            EventType::Warning
+        } else {
+            EventType::Normal
+        };
+        self.recorder.publish(object, kind, told.reason, told.message.clone());
+    }
 }
 
 fn covers(budget: &PodDisruptionBudget, pod: &Pod) -> bool {
@@ -63,6 +90,8 @@ impl Controller for Disruption {
             Source::new(&caches.pods, concerned),
             Source::looked_into(&caches.replica_sets),
             Source::looked_into(&caches.deployments),
+            Source::looked_into(&caches.stateful_sets),
+            Source::looked_into(&caches.replication_controllers),
         ]
     }
 
@@ -77,34 +106,13 @@ impl Controller for Disruption {
         };
         let pods = caches.pods.list_in(&key.namespace);
         let pods: Vec<_> = pods.into_iter().filter(|pod| covers(&budget, pod)).collect();
-        // How many pods there should be, as their controllers' scales say: each controller counts once.
-        let mut scales = std::collections::BTreeMap::new();
-        for pod in &pods {
-            let Some(set) = owner::controller_of(&pod.metadata).filter(|owner| owner.kind == "ReplicaSet") else {
-                continue;
-            };
-            let Some(set) = caches.replica_sets.get(&ObjectKey::new(&key.namespace, &set.name)) else {
-                continue;
-            };
-            let deployment = owner::controller_of(&set.metadata)
-                .filter(|owner| owner.kind == "Deployment")
-                .and_then(|owner| caches.deployments.get(&ObjectKey::new(&key.namespace, &owner.name)));
-            let (uid, scale) = match deployment {
-                Some(deployment) => {
-                    let scale = deployment.spec.as_ref().and_then(|spec| spec.replicas);
-                    (owner::uid(&deployment.metadata).to_owned(), scale)
-                }
-                None => {
-                    let scale = set.spec.as_ref().and_then(|spec| spec.replicas);
-                    (owner::uid(&set.metadata).to_owned(), scale)
-                }
-            };
-            scales.insert(uid, scale.unwrap_or(1));
-        }
+        let scale = scale::of(&pods, |reference, namespace| {
+            scale::look_up(caches, reference, namespace)
+        });
         Ok(Some(Observed {
             budget,
-            expected: (!scales.is_empty()).then(|| scales.values().sum()),
             pods,
+            scale,
             timeout: self.context.timings().disruption_timeout,
         }))
     }
@@ -121,13 +129,19 @@ impl Controller for Disruption {
         writes: &mut Writes,
     ) -> Result<(), ReconcileError> {
         let api: Api<PodDisruptionBudget> = Api::namespaced(self.context.client.clone(), &key.namespace);
-        for Action::SetStatus(status) in &plan.actions {
-            // With its version: an eviction that was granted meanwhile must not be forgotten.
-            let mut whole = PodDisruptionBudget::clone(&observed.budget);
-            whole.status = Some((**status).clone());
-            let written = api.replace_status(&key.name, &PostParams::default(), &whole).await;
-            let written = written.acting(|| format!("cannot write the status of disruption budget {key}"))?;
-            writes.wrote(&self.context.caches.budgets, &written);
+        for action in &plan.actions {
+            match action {
+                Action::SetStatus(status) => {
+                    // With its version: an eviction that was granted meanwhile must not be forgotten.
+                    let mut whole = PodDisruptionBudget::clone(&observed.budget);
+                    whole.status = Some((**status).clone());
+                    let written = api.replace_status(&key.name, &PostParams::default(), &whole).await;
+                    let written = written.acting(|| format!("cannot write the status of disruption budget {key}"))?;
+                    writes.wrote(&self.context.caches.budgets, &written);
+                }
+                Action::Tell(told) => self.tell(&*observed.budget, told),
+                Action::TellOf(pod, told) => self.tell(&**pod, told),
+            }
         }
         Ok(())
     }
