@@ -1,5 +1,4 @@
-//! Lives of a cluster, two hundred (`make test`: two thousand), each with faults of every kind; and proof that the harness sees what it
-//! is there to see.
+//! Two hundred lives of a cluster, each with faults of every kind; and proof that the harness sees what it is there to see.
 //!
 //! `SIM_SEED=42 cargo nextest run -p timonel-tests --test simulation` lives one seed; `SIM_SEEDS=2000` lives so many.
 //! With `SIM_HISTORY=FILE` the history of the one seed is written down, to be compared with another run's.
